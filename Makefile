@@ -1,0 +1,58 @@
+# Everything is made by `make up` (runs the platform) and `make test` (passes all tests). `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+STACK ?= dev
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip
+export UV_NO_PROGRESS := 1
+
+.PHONY: help setup up preview down clean status test lint lock
+
+help: ## Lists the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1\t/' | expand -t 14
+
+setup: $(VENV)/.ready policies/.venv/.ready ## Makes the Python environments under .venv and policies/.venv
+
+$(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
+	@echo "==> tools: Python environment"
+	@ops/bootstrap.sh $(PYTHON) $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(UV) sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+policies/.venv/.ready: policies/requirements.txt | $(VENV)/.ready
+	@echo "==> tools: policy environment"
+	@rm -rf policies/.venv && $(BIN)/python -m venv --without-pip policies/.venv
+	@$(UV) sync --quiet --python policies/.venv/bin/python --require-hashes policies/requirements.txt
+	@touch $@
+
+up: setup ## Sets everything up and deploys stack dev on this machine; ends by calling the servers' tools
+	@$(BIN)/sophia local up --stack $(STACK)
+
+preview: setup ## The plan of a stack with policy findings (STACK=prod for another); needs no root, cluster or Docker
+	@$(BIN)/sophia preview --stack $(STACK)
+
+status: setup ## What runs on this machine
+	@$(BIN)/sophia local status
+
+down: setup ## Removes the platform and stops the cluster; its data stays
+	@$(BIN)/sophia local down --stack $(STACK)
+
+clean: setup ## Removes the platform, the cluster and their data
+	@$(BIN)/sophia local clean --stack $(STACK)
+
+test: setup ## Sets everything up and passes all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy, import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+lock: ## Compiles the hash-pinned requirement sets anew from pyproject.toml and the *.in files
+	@for set in base:"" dev:"--extra test --extra dev"; do \
+	  $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $${set#*:} pyproject.toml -o requirements/$${set%%:*}.txt; done
+	@grep -E '^uv==' -A 40 requirements/dev.txt | sed -n '1p;2,$${/^[^ ]/q;p}' | grep -v '# via' > requirements/uv.txt
+	@for set in policies/requirements app_images/*/requirements; do [ -f $$set.in ] || [ -f $${set%/requirements}/requirements.in ] || continue; \
+	  $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $$set.in -o $$set.txt; done

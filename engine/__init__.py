@@ -1,0 +1,4 @@
+"""The embedded engine: runs an unmodified Pulumi Python program over Pulumi's own protocol and state format.
+
+It is used where the `pulumi` CLI is not to be had, for hermetic previews, and in tests. Nothing here knows the platform.
+"""
