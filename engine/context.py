@@ -35,6 +35,7 @@ class RunContext:
     loop: asyncio.AbstractEventLoop
     previous: list[ResourceState]
     """The recorded resources as they were when the run began, in their order."""
+    interrupted: frozenset[str] = frozenset()
     cancelled: threading.Event = field(default_factory=threading.Event)
     errored: bool = False
     """Something was reported that makes the run fail in the end, although it may go on for now."""
@@ -51,7 +52,7 @@ class RunContext:
         def log(severity: str, message: str, ephemeral: bool) -> None:
             self.loop.call_soon_threadsafe(lambda: self.events.diagnostic(severity, message, urn, ephemeral=ephemeral))
 
-        return Call(urn=urn, preview=self.preview, cancelled=self.cancelled, log=log, timeout=timeout)
+        return Call(urn=urn, preview=self.preview, cancelled=self.cancelled, log=log, timeout=timeout, adopt=urn in self.interrupted)
 
     async def blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs provider code on a worker thread."""

@@ -52,7 +52,10 @@ class Operation:
     redact: Callable[[str], str] = lambda text: text
     lookup: Lookup | None = None
     """Outputs of another stack of the same backend, for stack references."""
+    interrupted: frozenset[str] = frozenset()
+    """URNs whose operation was under way when the last run was cut off: they may exist although they are not recorded."""
     destroy_preview: bool = False
+    """For destroy: only show what would be deleted."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Deployment:
             workers=self._workers,
             loop=loop,
             previous=list(operation.previous),
+            interrupted=operation.interrupted,
         )
         self._policies = Policies(self._context, operation.policies)
         self._generator = StepGenerator(self._context, self._policies)
@@ -155,7 +159,7 @@ class Deployment:
         monitor = Monitor(self._context, self, self._callbacks)
         address = await monitor.start()
         try:
-            await self._policies.start(address, reveal(self._operation.config))
+            await self._policies.start(address, spec.config, spec.secret_keys, spec.python)
             self._prelude()
             program = await Program.start(
                 spec,
@@ -211,7 +215,8 @@ class Deployment:
     # -- requests of the program -----------------------------------------------------------------------------------
 
     async def register(self, goal: Goal, transforms: list[Any]) -> tuple[ResourceState, list[str]]:
-        return await self._serve(self._register(goal, transforms))
+        served: tuple[ResourceState, list[str]] = await self._serve(self._register(goal, transforms))
+        return served
 
     async def _register(self, goal: Goal, transforms: list[Any]) -> tuple[ResourceState, list[str]]:
         await self._callbacks.transform(goal, transforms)
@@ -230,7 +235,8 @@ class Deployment:
         return self._executor.news[urn], [str(s) for s in steps[-1].stables]
 
     async def read(self, goal: Goal, id_: str) -> ResourceState:
-        return await self._serve(self._read(goal, id_))
+        served: ResourceState = await self._serve(self._read(goal, id_))
+        return served
 
     async def _read(self, goal: Goal, id_: str) -> ResourceState:
         goal.provider = goal.provider or await self._default_provider(goal.package, goal.version)

@@ -86,6 +86,10 @@ class EventStream:
         self._sequence += 1
         self._listener({"sequence": self._sequence, "timestamp": int(time.time()), kind: body})
 
+    def redacted(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A body whose message has passed the filter for known secrets."""
+        return {**body, "message": self._redact(body["message"])} if isinstance(body.get("message"), str) else body
+
     def diagnostic(self, severity: str, message: str, urn: str = "", *, ephemeral: bool = False, stream_id: int = 0) -> None:
         body: dict[str, Any] = {"urn": urn} if urn else {}
         if severity in ("error", "warning"):

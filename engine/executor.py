@@ -123,7 +123,7 @@ class Executor:
         if recorder is None or step.op is Op.REPLACE:
             return
         if step.op is Op.SAME:
-            assert step.old is not None and step.new is not None, "same has both"  # noqa: S101
+            assert step.old is not None and step.new is not None, "same has both"
             recorder.same(step.old, step.new)
         elif step.op is Op.DELETE_REPLACED and step.pending_delete and step.old is not None:
             # Deleted ahead of its replacement: stays on record, marked, until the replacement exists.
@@ -132,7 +132,7 @@ class Executor:
             recorder.success(ticket)
             recorder.outputs(marked)
         elif step.op in (Op.CREATE_REPLACEMENT, Op.READ_REPLACEMENT, Op.IMPORT_REPLACEMENT) and step.pending_delete:
-            assert step.old is not None, "a replacement replaces something"  # noqa: S101
+            assert step.old is not None, "a replacement replaces something"
             recorder.outputs(step.old)  # now marked `delete`
             recorder.success(ticket, None, step.new)
         else:
@@ -174,7 +174,7 @@ class Executor:
 
     async def _same(self, step: Step) -> None:
         old, new = step.old, step.new
-        assert old is not None and new is not None, "same has both"  # noqa: S101
+        assert old is not None and new is not None, "same has both"
         new.id, new.outputs, new.import_id = old.id, old.outputs, old.import_id
         new.created, new.modified = old.created, old.modified
         new.extra = old.extra
@@ -185,7 +185,7 @@ class Executor:
 
     async def _create(self, step: Step) -> None:
         new = step.new
-        assert new is not None, "create has a new state"  # noqa: S101
+        assert new is not None, "create has a new state"
         if new.custom:
             provider = self._provider(new)
             call = self._context.call(step.urn, new.custom_timeouts.create)
@@ -199,14 +199,20 @@ class Executor:
 
     async def _update(self, step: Step) -> None:
         old, new = step.old, step.new
-        assert old is not None and new is not None, "update has both"  # noqa: S101
+        assert old is not None and new is not None, "update has both"
         new.id, new.created, new.import_id = old.id, old.created, old.import_id
         if new.custom:
             provider = self._provider(new)
             plain = self._plain
             call = self._context.call(step.urn, new.custom_timeouts.update)
             outputs = await self._context.blocking(
-                provider.update, call, old.id, plain(provider, old.inputs), plain(provider, old.outputs), plain(provider, new.inputs), step.ignore_changes
+                provider.update,
+                call,
+                old.id,
+                plain(provider, old.inputs),
+                plain(provider, old.outputs),
+                plain(provider, new.inputs),
+                step.ignore_changes,
             )
             new.outputs = self._outputs(provider, new, outputs)
         new.modified = now()
@@ -223,7 +229,7 @@ class Executor:
 
     async def _delete(self, step: Step) -> None:
         old = step.old
-        assert old is not None, "delete has an old state"  # noqa: S101
+        assert old is not None, "delete has an old state"
         if old.protect and not step.pending_delete:
             raise ProviderError(
                 f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, either remove the `protect` flag from the '
@@ -237,7 +243,7 @@ class Executor:
 
     async def _read(self, step: Step) -> None:
         new = step.new
-        assert new is not None, "read has a new state"  # noqa: S101
+        assert new is not None, "read has a new state"
         if new.id == UNKNOWN_STRING:  # a preview that reads what another resource will create: everything is unknown
             return
         provider = self._provider(new)
@@ -253,7 +259,7 @@ class Executor:
 
     async def _import(self, step: Step) -> None:
         new = step.new
-        assert new is not None, "import has a new state"  # noqa: S101
+        assert new is not None, "import has a new state"
         provider = self._provider(new)
         call = self._context.call(step.urn)
         read = await self._context.blocking(provider.read, call, new.id, None, None)
@@ -302,4 +308,3 @@ def now() -> str:
 def _is_internal(step: Step) -> bool:
     """Default providers are the engine's own business and are not shown."""
     return is_provider(step.state.type) and not step.state.parent and step.state.name.startswith("default")
-

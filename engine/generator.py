@@ -66,11 +66,11 @@ class StepGenerator:
         if provider is not None:
             old_inputs = old.inputs if old is not None and carried else None
             new.inputs = await self._check(provider, new, old_inputs, inputs if carried else goal.properties, seed)
-        new.inputs, rejected = await self._policies.check(new, goal, self._provider_state(new))
+        new.inputs, rejected = await self._policies.check(new, goal, self.provider_of(new))
         if rejected and not context.preview:
             raise Bail(f"resource {urn} is invalid")
         if recreating:
-            assert old is not None, "only what existed can have been deleted"  # noqa: S101
+            assert old is not None, "only what existed can have been deleted"
             return self._recreate(urn, old, new)
         if was_external:
             return [Step(Op.CREATE_REPLACEMENT, urn, old, new, pending_delete=True), Step(Op.REPLACE, urn, old, new, pending_delete=True)]
@@ -85,7 +85,9 @@ class StepGenerator:
         if urn in self._seen:
             raise self._context.bail(f"Duplicate resource URN '{urn}'; try giving it a unique name", urn)
         if urn in self._aliased:
-            raise self._context.bail(f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self._aliased[urn]}'", urn)
+            raise self._context.bail(
+                f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self._aliased[urn]}'", urn
+            )
         self._seen.add(urn)
         return urn
 
@@ -108,7 +110,8 @@ class StepGenerator:
             if alias in self._seen or alias in self._aliased:
                 raise self._context.bail(
                     f"Duplicate resource alias '{alias}' applied to resource with URN '{urn}' conflicting with resource with URN "
-                    f"'{self._aliased.get(alias, alias)}'", urn,
+                    f"'{self._aliased.get(alias, alias)}'",
+                    urn,
                 )
             self._aliased[alias], self._aliases[urn] = urn, alias
             return olds[alias], alias
@@ -133,7 +136,11 @@ class StepGenerator:
         if parent and urn_qualified_type(parent) == ROOT_STACK_TYPE:
             parent = ""
         return make_urn(
-            alias.stack or self._context.stack, alias.project or self._context.project, parent, alias.type or goal.type, alias.name or goal.name
+            alias.stack or self._context.stack,
+            alias.project or self._context.project,
+            parent,
+            alias.type or goal.type,
+            alias.name or goal.name,
         )
 
     @staticmethod
@@ -190,7 +197,16 @@ class StepGenerator:
             if must_replace(diff) or old.pending_replacement:
                 return await self._replace(goal, old, new, provider, diff, seed)
             return [
-                Step(Op.UPDATE, new.urn, old, new, diffs=diff.diffs, detailed=diff.detailed, ignore_changes=goal.ignore_changes, stables=diff.stables)
+                Step(
+                    Op.UPDATE,
+                    new.urn,
+                    old,
+                    new,
+                    diffs=diff.diffs,
+                    detailed=diff.detailed,
+                    ignore_changes=goal.ignore_changes,
+                    stables=diff.stables,
+                )
             ]
         if old.init_errors:  # an empty update goes on waiting for what did not start last time
             return [Step(Op.UPDATE, new.urn, old, new, stables=diff.stables)]
@@ -199,7 +215,12 @@ class StepGenerator:
     @staticmethod
     def _triggered(goal: Goal, old: ResourceState) -> bool:
         trigger = goal.replacement_trigger
-        return trigger is not None and old.replacement_trigger is not None and trigger is not UNKNOWN and not equal(trigger, old.replacement_trigger)
+        return (
+            trigger is not None
+            and old.replacement_trigger is not None
+            and trigger is not UNKNOWN
+            and not equal(trigger, old.replacement_trigger)
+        )
 
     async def _diff(self, goal: Goal, old: ResourceState, new: ResourceState, provider: Provider | None) -> Diff:
         if self._provider_replaced(old, new):
@@ -210,15 +231,18 @@ class StepGenerator:
         if diff.changes is Changes.UNKNOWN:
             ignoring = apply_ignore_changes(new.inputs, old.inputs, goal.ignore_changes)
             own = compare_inputs(_comparable(old.inputs), _comparable(ignoring))
-            return Diff(
-                own.changes, diff.replaces, diff.stables, own.diffs, own.detailed, diff.delete_before_replace
-            ) if own.changes is Changes.SOME else own
+            return (
+                Diff(own.changes, diff.replaces, diff.stables, own.diffs, own.detailed, diff.delete_before_replace)
+                if own.changes is Changes.SOME
+                else own
+            )
         return diff
 
     async def _ask_diff(self, provider: Provider, old: ResourceState, inputs: PropertyMap, ignore: Sequence[str]) -> Diff:
-        plain = (lambda v: v) if provider.accepts_secrets else reveal
-        call = self._context.call(old.urn)
-        return await self._context.blocking(provider.diff, call, old.id, plain(old.inputs), plain(old.outputs), plain(inputs), ignore)
+        before, recorded = old.inputs, old.outputs
+        if not provider.accepts_secrets:
+            before, recorded, inputs = reveal(before), reveal(recorded), reveal(inputs)
+        return await self._context.blocking(provider.diff, self._context.call(old.urn), old.id, before, recorded, inputs, ignore)
 
     def _provider_replaced(self, old: ResourceState, new: ResourceState) -> bool:
         if old.provider == new.provider:
@@ -233,7 +257,9 @@ class StepGenerator:
             return False
         return self._context.registry.replaces(new.provider, before.inputs, after.inputs)
 
-    async def _check(self, provider: Provider, new: ResourceState, old_inputs: PropertyMap | None, inputs: PropertyMap, seed: bytes) -> PropertyMap:
+    async def _check(
+        self, provider: Provider, new: ResourceState, old_inputs: PropertyMap | None, inputs: PropertyMap, seed: bytes
+    ) -> PropertyMap:
         call = self._context.call(new.urn)
         if provider.accepts_secrets:
             checked = await self._context.blocking(provider.check, call, old_inputs, inputs, seed)
@@ -242,7 +268,11 @@ class StepGenerator:
             checked = await self._context.blocking(provider.check, call, plain_old, reveal(inputs), seed)
             checked = Checked(annotate_secrets(checked.inputs, inputs), checked.failures)
         for failure in checked.failures:
-            where = f" has a problem: {failure.reason}" if not failure.property else f"'s property '{failure.property}' is invalid: {failure.reason}"
+            where = (
+                f" has a problem: {failure.reason}"
+                if not failure.property
+                else f"'s property '{failure.property}' is invalid: {failure.reason}"
+            )
             self._context.error(f"{new.type} resource '{new.name}'{where}", new.urn)
         if checked.failures:
             raise Bail(f"resource {new.urn} is invalid")
@@ -305,7 +335,8 @@ class StepGenerator:
                 raise self._context.bail(
                     f'unable to replace resource "{state.urn}" as part of replacing "{cause}" as it is currently marked for protection. '
                     "To unprotect the resource, remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, "
-                    f"or use the command:\n`pulumi state unprotect {state.urn!r}`", state.urn,
+                    f"or use the command:\n`pulumi state unprotect {state.urn!r}`",
+                    state.urn,
                 )
             self._replace_keys[state.urn] = keys
             await self._ensure_provider(state)
@@ -330,7 +361,7 @@ class StepGenerator:
                 continue
             await self._ensure_provider(state)
             provider = self._provider(state)
-            assert provider is not None, "custom resources have providers"  # noqa: S101
+            assert provider is not None, "custom resources have providers"
             inputs = {k: UNKNOWN if k in touched else v for k, v in state.inputs.items()}
             diff = await self._ask_diff(provider, state, inputs, ())
             if must_replace(diff):
@@ -350,7 +381,7 @@ class StepGenerator:
             raise self._context.bail(f"unknown provider '{state.provider}' for resource '{state.urn}'", state.urn)
         return provider
 
-    def _provider_state(self, state: ResourceState) -> ResourceState | None:
+    def provider_of(self, state: ResourceState) -> ResourceState | None:
         return self.provider_inputs.get(split_provider_ref(state.provider)[0]) if state.provider else None
 
     async def _ensure_provider(self, state: ResourceState) -> None:

@@ -209,4 +209,3 @@ def apply_transform(goal: Goal, response: resource_pb2.TransformResponse) -> Non
     goal.retain_on_delete = _optional(options, "retain_on_delete")
     goal.delete_before_replace = _optional(options, "delete_before_replace")
     goal.replacement_trigger = from_value(options.replacement_trigger) if options.HasField("replacement_trigger") else None
-

@@ -50,7 +50,10 @@ def deletion_waves(resources: Iterable[ResourceState], condemned: Sequence[Resou
     waves: dict[int, list[ResourceState]] = {}
     for state in sorted(condemned, key=lambda s: order.get(id(s), -1)):
         before = [
-            depth[id(target)] for urn in dependencies_of(state) for target in by_urn.get(urn, ()) if id(target) in depth and target is not state
+            depth[id(target)]
+            for urn in dependencies_of(state)
+            for target in by_urn.get(urn, ())
+            if id(target) in depth and target is not state
         ]
         depth[id(state)] = level = max(before, default=-1) + 1
         waves.setdefault(level, []).append(state)

@@ -134,7 +134,8 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
 
     async def RegisterPackage(self, request: resource_pb2.RegisterPackageRequest, context: Any) -> Any:
         await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, f"package {request.name}: the embedded engine has no parameterized packages; they need the pulumi CLI."
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"package {request.name}: the embedded engine has no parameterized packages; they need the pulumi CLI.",
         )
 
     async def SignalAndWaitForShutdown(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:

@@ -86,7 +86,7 @@ def _expand(pattern: Path, value: Value) -> Iterator[Path]:
     if step == WILDCARD:
         keys: list[str | int] = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
         for key in keys:
-            for tail in _expand(rest, value[key]):  # type: ignore[index]
+            for tail in _expand(rest, value[key]):
                 yield (key, *tail)
         return
     child = _child(value, step)

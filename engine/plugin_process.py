@@ -25,7 +25,7 @@ LineListener = Callable[[str, bool], None]
 
 
 class PluginError(Exception):
-    """The process could not be started, or has died. The message is for the user and ends with what the process said."""
+    """The process could not be started, or has died. The message is for the user and ends with its last words."""
 
 
 class PluginProcess:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 RUNNER = Path(__file__).with_name("runner.py")
 LINE_LIMIT = 16 * 1024 * 1024
@@ -39,11 +40,19 @@ class Program:
 
     @classmethod
     async def start(
-        cls, spec: ProgramSpec, *, address: str, project: str, stack: str, parallel: int, dry_run: bool, on_line: Callable[[str, bool], None]
+        cls,
+        spec: ProgramSpec,
+        *,
+        address: str,
+        project: str,
+        stack: str,
+        parallel: int,
+        dry_run: bool,
+        on_line: Callable[[str, bool], None],
     ) -> Program:
         """`on_line(text, is_error)` gets every line the program prints."""
         entry = spec.directory
-        settings = {
+        settings: dict[str, Any] = {
             "program": str(entry),
             "directory": str(entry if entry.is_dir() else entry.parent),
             "root": str(spec.root),
@@ -69,10 +78,12 @@ class Program:
             start_new_session=True,  # Ctrl-C is the engine's to handle; the program must not die half-way by itself
             limit=LINE_LIMIT,
         )
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None, "pipes were asked for"  # noqa: S101
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None, "pipes were asked for"
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         await process.stdin.drain()
-        relays = [asyncio.create_task(_relay(stream, on_line, error)) for stream, error in ((process.stdout, False), (process.stderr, True))]
+        relays = [
+            asyncio.create_task(_relay(stream, on_line, error)) for stream, error in ((process.stdout, False), (process.stderr, True))
+        ]
         return cls(process, relays)
 
     async def wait(self) -> int:

@@ -36,6 +36,8 @@ class Call:
     """Set when the user asked to stop: wind up soon, leaving a state that can be continued from."""
     log: Callable[[str, str, bool], None] = lambda severity, message, ephemeral: None
     """log(severity, message, ephemeral). Severity: debug, info, info#err, warning, error. Ephemeral messages are live status only."""
+    adopt: bool = False
+    """Creating this was cut off in the last run: if it exists, with the same name, it is ours and is taken over."""
     timeout: float | None = None
     """Seconds from the resource's customTimeouts for this operation; None: the provider's default."""
 
@@ -119,7 +121,9 @@ class Provider:
         """Validates and completes inputs (defaults, auto-naming from `random_seed`). `old_inputs` is None on create and on replacement."""
         return Checked(inputs)
 
-    def diff(self, call: Call, id: str, old_inputs: PropertyMap, old_outputs: PropertyMap, inputs: PropertyMap, ignore_changes: Sequence[str]) -> Diff:
+    def diff(
+        self, call: Call, id: str, old_inputs: PropertyMap, old_outputs: PropertyMap, inputs: PropertyMap, ignore_changes: Sequence[str]
+    ) -> Diff:
         return Diff()
 
     def create(self, call: Call, inputs: PropertyMap) -> Created:

@@ -18,7 +18,9 @@ import runpy
 import sys
 import threading
 import traceback
+import types
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 ALREADY_REPORTED = 32
@@ -112,11 +114,19 @@ def _report(error: BaseException) -> None:
     if isinstance(error, pulumi.RunError):
         pulumi.log.error(str(error))
         return
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((__file__, "<frozen", runpy.__file__, os.path.dirname(pulumi.__file__))):
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    text = "".join(traceback.format_exception(type(error), error, _users_frames(error.__traceback__)))
     pulumi.log.error(f"Program failed with an unhandled exception:\n{text}")
+
+
+def _users_frames(frames: types.TracebackType | None) -> types.TracebackType | None:
+    """The part of a traceback from the program's first frame on; all of it where the program has none."""
+    import pulumi
+
+    ours = (__file__, "<frozen", *(str(Path(str(m.__file__)).parent) for m in (asyncio, pulumi) if m.__file__), runpy.__file__)
+    rest = frames
+    while rest is not None and rest.tb_frame.f_code.co_filename.startswith(ours):
+        rest = rest.tb_next
+    return rest or frames
 
 
 def main() -> None:
@@ -132,7 +142,7 @@ def main() -> None:
         _run(spec)
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever the program did, the user is told
+    except BaseException as error:  # whatever the program did, the user is told
         _report(error)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -58,7 +58,7 @@ class Step:
     @property
     def state(self) -> ResourceState:
         state = self.new or self.old
-        assert state is not None, "a step has at least one state"  # noqa: S101
+        assert state is not None, "a step has at least one state"
         return state
 
     @property

@@ -109,7 +109,12 @@ def _encode(value: Value, into: struct_pb2.Value, keep_secrets: bool) -> None:
         into.number_value = value
     elif isinstance(value, str):
         into.string_value = value
-    elif isinstance(value, dict):
+    else:
+        _encode_compound(value, into, keep_secrets)
+
+
+def _encode_compound(value: Value, into: struct_pb2.Value, keep_secrets: bool) -> None:
+    if isinstance(value, dict):
         into.struct_value.SetInParent()
         for k, v in value.items():
             _encode(v, into.struct_value.fields[k], keep_secrets)
@@ -136,7 +141,7 @@ def _encode_reference(value: Value, into: struct_pb2.Value, keep_secrets: bool) 
             fields["packageVersion"] = value.package_version
         _mark(into, RESOURCE_SIGNATURE, fields, keep_secrets)
     elif isinstance(value, Asset):
-        given = {"hash": value.hash or None, "text": value.text, "path": value.path, "uri": value.uri}
+        given: dict[str, Any] = {"hash": value.hash or None, "text": value.text, "path": value.path, "uri": value.uri}
         _mark(into, ASSET_SIGNATURE, {k: v for k, v in given.items() if v is not None}, keep_secrets)
     elif isinstance(value, Archive):
         given = {"hash": value.hash or None, "assets": value.assets, "path": value.path, "uri": value.uri}

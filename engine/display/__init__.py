@@ -1,0 +1,1 @@
+"""How an operation looks to a person or a program. Everything is derived from engine events."""

@@ -1,0 +1,112 @@
+"""The passphrase secrets provider: Pulumi's own encryption of secrets in state and stack configuration.
+
+Format (pulumi: pkg/secrets/passphrase): the key is PBKDF2-HMAC-SHA256 of the passphrase with an 8-byte salt, 1,000,000
+rounds; a ciphertext is `v1:<nonce>:<AES-256-GCM>` in base64; a state `v1:<salt>:<ciphertext of "pulumi">`.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_ROUNDS = 1_000_000
+_PROBE = "pulumi"
+VARIABLE = "PULUMI_CONFIG_PASSPHRASE"
+FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE_FILE"
+
+
+class SecretsError(Exception):
+    """A secret cannot be encrypted or decrypted; the message says what to do and never holds a secret."""
+
+
+class PassphraseCrypter:
+    """Encrypts and decrypts with one key.
+
+    A plaintext that was decrypted or encrypted before gets the same ciphertext again, so that rewriting a state changes
+    only what changed. Equal secrets of one state thereby share a ciphertext, which tells that they are equal; Pulumi's
+    CLI reuses ciphertexts too, for unchanged values.
+    """
+
+    def __init__(self, passphrase: str, state: str) -> None:
+        """Raises SecretsError when the passphrase does not belong to the state."""
+        parts = state.split(":", 2)
+        if len(parts) != 3 or parts[0] != "v1":
+            raise SecretsError(f"unsupported secrets state {state[:12]!r}: this engine knows version v1 of the passphrase provider only.")
+        self.state = state
+        salt = base64.b64decode(parts[1])
+        self._gcm = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32))
+        self._ciphertexts: dict[str, str] = {}
+        try:
+            matches = self._open(parts[2]) == _PROBE
+        except InvalidTag:
+            matches = False
+        if not matches:
+            raise SecretsError(
+                f"incorrect passphrase: {VARIABLE} (or the file in {FILE_VARIABLE}) is not the one this stack was made with."
+            )
+
+    @classmethod
+    def new(cls, passphrase: str) -> PassphraseCrypter:
+        """A crypter with a fresh salt."""
+        salt = os.urandom(8)
+        gcm = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32))
+        crypter = cls.__new__(cls)
+        crypter._gcm, crypter._ciphertexts = gcm, {}
+        crypter.state = f"v1:{base64.b64encode(salt).decode()}:{crypter._seal(_PROBE)}"
+        return crypter
+
+    def encrypt(self, plaintext: str) -> str:
+        if plaintext not in self._ciphertexts:
+            self._ciphertexts[plaintext] = self._seal(plaintext)
+        return self._ciphertexts[plaintext]
+
+    def decrypt(self, ciphertext: str) -> str:
+        """Raises SecretsError when it was made with another key or was tampered with."""
+        try:
+            plaintext = self._open(ciphertext)
+        except (InvalidTag, ValueError, IndexError):
+            raise SecretsError("a secret cannot be decrypted: it was made with another key, or it was changed.") from None
+        self._ciphertexts.setdefault(plaintext, ciphertext)
+        return plaintext
+
+    def known(self) -> set[str]:
+        """Every plaintext seen so far, for the filter of what is printed."""
+        return set(self._ciphertexts)
+
+    def _seal(self, plaintext: str) -> str:
+        nonce = os.urandom(12)
+        sealed = self._gcm.encrypt(nonce, plaintext.encode(), None)
+        return f"v1:{base64.b64encode(nonce).decode()}:{base64.b64encode(sealed).decode()}"
+
+    def _open(self, ciphertext: str) -> str:
+        version, nonce, sealed = ciphertext.split(":")
+        if version != "v1":
+            raise ValueError(version)
+        return self._gcm.decrypt(base64.b64decode(nonce), base64.b64decode(sealed), None).decode()
+
+
+def passphrase(environment: Mapping[str, str] | None = None, *, interactive: bool | None = None) -> str:
+    """The passphrase from the environment, from a file, or asked for. Set but empty is a passphrase, as for the CLI.
+
+    Raises SecretsError when there is none.
+    """
+    env = os.environ if environment is None else environment
+    if VARIABLE in env:
+        return env[VARIABLE]
+    if env.get(FILE_VARIABLE):
+        path = Path(env[FILE_VARIABLE])
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise SecretsError(f"{FILE_VARIABLE}: {path}: {error.strerror}. Name a file that can be read.") from None
+    if sys.stdin.isatty() if interactive is None else interactive:
+        return getpass.getpass("Enter your passphrase to unlock config/secrets: ")
+    raise SecretsError(f"passphrase must be set with {VARIABLE} or {FILE_VARIABLE} environment variables")

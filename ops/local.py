@@ -1,0 +1,187 @@
+"""`sophia local`: the platform on this machine, from nothing to answering tools, and back to nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster import api as cluster
+from cluster.errors import ClusterError
+from ops import base_image, wheels
+from ops.machine import Machine
+from ops.mcp_check import CheckError, Endpoint, check_memory
+
+if TYPE_CHECKING:
+    from kubernetes.client import CoreV1Api
+
+Sophia = Callable[[list[str]], int]
+"""Runs another `sophia` command and returns its exit status."""
+NOT_DEPLOYED = 1
+
+
+class Phases:
+    """Tells what is being done and how long it took."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Callable[[str], None]]:
+        started = time.monotonic()
+        print(f"==> {name}", flush=True)
+        yield lambda text: print(f"    {text}", flush=True)
+        print(f"    {name} took {time.monotonic() - started:.1f} s", flush=True)
+
+    @property
+    def total(self) -> float:
+        return time.monotonic() - self._started
+
+
+def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
+    """Brings the stack up on this machine and calls its servers' tools. Returns an exit status as `pulumi up` would."""
+    machine, phases = Machine(root, stack), Phases()
+    own = machine.own_cluster()
+    environment: dict[str, str] = {}
+    if not own:
+        with phases.phase("cluster") as say:
+            now = cluster.up(nodes=nodes, progress=say)
+            environment = {"KUBECONFIG": now.kubeconfig}
+            if now.docker_host:
+                environment["DOCKER_HOST"] = now.docker_host
+            os.environ.update(environment)
+            say(f"{len(now.components)} components, {now.memory_mib} MiB; kubeconfig {_relative(now.kubeconfig)}")
+    with phases.phase("images") as say:
+        config = {}
+        base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say)
+        if base:
+            config = {"sophia:platform": {"images": {"base": base}}}
+        wheels.fill(say)
+    machine.remember(config, environment)
+    with phases.phase("preview and policy"):
+        status = sophia(["preview", "--stack", stack, "--cwd", str(root)])
+    if status:
+        return status
+    with phases.phase("deploy"):
+        status = sophia(["up", "--stack", stack, "--cwd", str(root), "--yes", "--skip-preview"])
+    if status:
+        return status
+    with phases.phase("check") as say:
+        checked = _check(machine, say)
+    print(f"\n{stack} is {'up' if checked else 'deployed, but a check failed'} after {phases.total:.1f} s.", flush=True)
+    return 0 if checked else NOT_DEPLOYED
+
+
+def down(root: Path, stack: str, sophia: Sophia) -> int:
+    """Removes the platform and stops the cluster. The platform's data goes with it, as with `pulumi destroy`."""
+    machine, phases = Machine(root, stack), Phases()
+    own, status = machine.own_cluster(), 0
+    if machine.overlay.exists() or own:
+        with phases.phase("destroy") as say:
+            if not own:
+                cluster.up(progress=say)
+            status = sophia(["destroy", "--stack", stack, "--cwd", str(root), "--yes"])
+            status = 0 if status == NO_STACK else status
+    if not own:
+        with phases.phase("stop the cluster") as say:
+            cluster.down(progress=say)
+    return status
+
+
+NO_STACK = 6
+"""`sophia destroy` of a stack that does not exist; nothing to remove is fine here."""
+
+
+def clean(root: Path, stack: str, sophia: Sophia) -> int:
+    """`down`, and removes everything that was made on this machine by this clone, state included."""
+    machine = Machine(root, stack)
+    own, phases = machine.own_cluster(), Phases()
+    status = down(root, stack, sophia) if own else 0
+    with phases.phase("remove the cluster and its data") as say:
+        cluster.clean(progress=say)
+    if status == 0:
+        machine.forget()
+        if not own:  # the resources went with the cluster, so the record of them is void
+            shutil.rmtree(machine.local / "state", ignore_errors=True)
+    return status
+
+
+def status(root: Path, stack: str) -> int:
+    """Prints the components of the cluster and the addresses of the servers."""
+    now = cluster.status()
+    print(f"cluster: {now.phase}" + (f", {now.memory_mib} MiB" if now.components else ""))
+    for part in now.components:
+        print(f"  {'ok ' if part.ready else 'BAD'} {part.name:24} pid {part.pid:<8} {part.memory_mib:>5} MiB {part.error}")
+    if now.running:
+        os.environ.setdefault("KUBECONFIG", now.kubeconfig)
+        for endpoint in _endpoints(stack):
+            print(f"  {endpoint.name:28} {endpoint.url}")
+    return 0
+
+
+# -- what runs ---------------------------------------------------------------------------------------------------------
+
+
+def _core() -> CoreV1Api:
+    from kubernetes import client, config
+
+    config.load_kube_config(os.environ.get("KUBECONFIG"))
+    return client.CoreV1Api()
+
+
+def _endpoints(stack: str) -> list[Endpoint]:
+    """The MCP servers of a stack, by their Services' labels."""
+    selector = "app.kubernetes.io/part-of=sophia,app.kubernetes.io/component=mcp-server"
+    found = _core().list_service_for_all_namespaces(label_selector=selector).items
+    endpoints = []
+    for service in found:
+        port = next(p.port for p in service.spec.ports if p.name != "metrics")
+        host = f"{service.metadata.name}.{service.metadata.namespace}.svc"
+        endpoints.append(Endpoint(service.metadata.name, f"{service.spec.cluster_ip}:{port}", f"{host}:{port}"))
+    return endpoints
+
+
+def _check(machine: Machine, say: Callable[[str], None]) -> bool:
+    """Calls tools of every server and prints what came back."""
+    healthy = True
+    for endpoint in _endpoints(machine.stack):
+        try:
+            answer = check_memory(endpoint)
+        except CheckError as error:
+            healthy = False
+            say(f"{endpoint.name}: FAILED: {error}")
+            continue
+        say(f"{endpoint.name} at {endpoint.url}")
+        say(f"  store  -> {_short(answer.stored)} ({answer.store_ms:.0f} ms)")
+        say(f"  recall -> {_short(answer.recalled[0])} ({answer.recall_ms:.0f} ms)")
+    return healthy
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _relative(path: str) -> str:
+    return os.path.relpath(path) if path.startswith(str(Path.cwd())) else path
+
+
+def run(args: argparse.Namespace, root: Path, sophia: Sophia) -> int:
+    """Entry from the command line."""
+    try:
+        if args.action == "up":
+            return up(root, args.stack, sophia, args.nodes)
+        if args.action == "down":
+            return down(root, args.stack, sophia)
+        if args.action == "clean":
+            return clean(root, args.stack, sophia)
+        return status(root, args.stack)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
