@@ -52,6 +52,8 @@ def encode_value(value: Value, crypter: Crypter) -> Any:
     if isinstance(value, list):
         return [encode_value(v, crypter) for v in value]
     if isinstance(value, Secret):
+        if value.sealed is not None and value.sealed[0] == crypter.state:
+            return {SIGNATURE_KEY: SECRET_SIGNATURE, "ciphertext": value.sealed[1]}
         text = json.dumps(encode_value(value.value, crypter), separators=(",", ":"), ensure_ascii=False)
         return {SIGNATURE_KEY: SECRET_SIGNATURE, "ciphertext": crypter.encrypt(text)}
     if value is UNKNOWN:
@@ -91,8 +93,10 @@ def decode_value(value: Any, crypter: Crypter) -> Value:
 
 def _decode_special(signature: Any, value: dict[str, Any], crypter: Crypter) -> Value:
     if signature == SECRET_SIGNATURE:
-        text = crypter.decrypt(value["ciphertext"]) if "ciphertext" in value else value["plaintext"]
-        return Secret(decode_value(json.loads(text), crypter))
+        if "ciphertext" not in value:
+            return Secret(decode_value(json.loads(value["plaintext"]), crypter))
+        text = crypter.decrypt(value["ciphertext"])
+        return Secret(decode_value(json.loads(text), crypter), sealed=(crypter.state, value["ciphertext"]))
     if signature == RESOURCE_SIGNATURE:
         id_ = decode_value(value["id"], crypter) if "id" in value else None
         return ResourceRef(value["urn"], id_, value.get("packageVersion", ""))

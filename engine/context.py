@@ -40,6 +40,8 @@ class RunContext:
     errored: bool = False
     """Something was reported that makes the run fail in the end, although it may go on for now."""
     policy_violation: bool = False
+    defect: bool = False
+    """The engine itself failed."""
 
     def __post_init__(self) -> None:
         self.olds = {s.urn: s for s in self.previous if not s.delete}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -52,8 +53,8 @@ class Operation:
     redact: Callable[[str], str] = lambda text: text
     lookup: Lookup | None = None
     """Outputs of another stack of the same backend, for stack references."""
-    interrupted: frozenset[str] = frozenset()
-    """URNs whose operation was under way when the last run was cut off: they may exist although they are not recorded."""
+    interrupted: Mapping[str, str] = field(default_factory=dict)
+    """URN -> operation (`creating`) that was under way when the last run was cut off: it may have happened."""
     destroy_preview: bool = False
     """For destroy: only show what would be deleted."""
 
@@ -65,6 +66,8 @@ class Result:
     policy_violation: bool
     cancelled: bool
     outputs: PropertyMap
+    defect: bool = False
+    """The engine itself failed."""
 
 
 class Deployment:
@@ -85,7 +88,7 @@ class Deployment:
             workers=self._workers,
             loop=loop,
             previous=list(operation.previous),
-            interrupted=operation.interrupted,
+            interrupted=frozenset(operation.interrupted),
         )
         self._policies = Policies(self._context, operation.policies)
         self._generator = StepGenerator(self._context, self._policies)
@@ -122,6 +125,8 @@ class Deployment:
                 pass
             except (ProviderError, CallbackError) as error:
                 context.error(str(error))
+            except Exception:
+                self._defect()
             await self._settle()
         finally:
             await self._close()
@@ -149,11 +154,19 @@ class Deployment:
             policy_violation=context.policy_violation,
             cancelled=context.cancelled.is_set(),
             outputs=stack.outputs if stack else {},
+            defect=context.defect,
         )
 
     def _prelude(self) -> None:
         shown = {k: "[secret]" if isinstance(v, Secret) else _text(v) for k, v in self._operation.config.items()}
         self._context.events.emit("preludeEvent", {"config": shown})
+        for urn, operation in self._operation.interrupted.items():
+            self._context.events.diagnostic(
+                "warning",
+                f"the last run was cut off while {operation} this: whether it happened is not known. Kubernetes objects of the same name are "
+                "taken over; look for anything else that was left behind.",
+                urn,
+            )
 
     async def _run_program(self, spec: ProgramSpec) -> None:
         monitor = Monitor(self._context, self, self._callbacks)
@@ -283,8 +296,16 @@ class Deployment:
         except (ProviderError, CallbackError) as error:
             self._context.error(str(error))
             self._stopped.set()
+        except Exception:
+            self._defect()
         await asyncio.Event().wait()
         return None
+
+    def _defect(self) -> None:
+        """A mistake of ours, told as such: what was completed is recorded, and the traceback is what a report needs."""
+        self._context.defect = True
+        self._context.error(f"internal error of the embedded engine, please report it:\n{traceback.format_exc()}")
+        self._stopped.set()
 
     # -- steps -----------------------------------------------------------------------------------------------------
 

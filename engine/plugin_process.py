@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -48,7 +49,7 @@ class PluginProcess:
         self._first: queue.Queue[str] = queue.Queue()
         try:
             # A session of its own, so that Ctrl-C reaches the engine alone, which then ends its children in order.
-            self._process = subprocess.Popen(  # noqa: S603 - the command is the engine's, the code is the user's
+            self._process = subprocess.Popen(
                 list(command),
                 cwd=cwd,
                 env={**os.environ, **env},
@@ -83,7 +84,9 @@ class PluginProcess:
                 continue
             if text.strip():
                 self._last.append(text)
-            self._on_line(text, is_error)
+            # A listener that fails must not end the draining: the process would block on its next line.
+            with contextlib.suppress(Exception):
+                self._on_line(text, is_error)
         if first:
             self._first.put("")
 

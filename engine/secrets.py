@@ -30,9 +30,8 @@ class SecretsError(Exception):
 class PassphraseCrypter:
     """Encrypts and decrypts with one key.
 
-    A plaintext that was decrypted or encrypted before gets the same ciphertext again, so that rewriting a state changes
-    only what changed. Equal secrets of one state thereby share a ciphertext, which tells that they are equal; Pulumi's
-    CLI reuses ciphertexts too, for unchanged values.
+    A plaintext that was seen before gets the same ciphertext again, so that a program's unchanged secrets do not rewrite the
+    state. The price: two new secrets that are equal show that they are; values read from a state keep their own ciphertexts.
     """
 
     def __init__(self, passphrase: str, state: str) -> None:

@@ -110,7 +110,7 @@ class Session:
             policies=request.policies,
             parallel=request.parallel,
             redact=request.redactor,
-            interrupted=frozenset(p.resource.urn for p in snapshot.pending_operations),
+            interrupted={p.resource.urn: p.type for p in snapshot.pending_operations},
             destroy_preview=request.dry,
         )
         deployment = Deployment(operation)

@@ -52,6 +52,8 @@ class Secret:
     """A value that is shown nowhere and encrypted in state. Never nested directly in another Secret."""
 
     value: Value
+    sealed: tuple[str, str] | None = field(default=None, compare=False, repr=False)
+    """(state of the key, ciphertext) it was read from; written back as it was, so that a state changes only where it must."""
 
     def __repr__(self) -> str:
         return "Secret([secret])"

@@ -131,6 +131,8 @@ _CHANGES = frozenset({"create", "update", "delete", "replace", "import"})
 
 
 def _status(args: argparse.Namespace, result: Result) -> int:
+    if result.defect:
+        return Exit.INTERNAL
     if result.cancelled:
         return Exit.CANCELLED
     if result.policy_violation:

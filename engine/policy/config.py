@@ -86,9 +86,7 @@ def _level(place: str, value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {"list": "a list", "NoneType": "nothing", "bool": "a boolean", "str": "a text"}.get(
-        type(value).__name__, "a number"
-    )
+    return {"list": "a list", "NoneType": "nothing", "bool": "a boolean", "str": "a text"}.get(type(value).__name__, "a number")
 
 
 def reconcile(schemas: Sequence[Schema], initial: Config, given: Config, source: str) -> Config:

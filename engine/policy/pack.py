@@ -33,9 +33,7 @@ from engine.wire import from_struct, to_struct
 
 MANIFEST = "PulumiPolicy.yaml"
 _KINDS = ("", "resource", "stack")
-_HINT = (
-    "A policy pack must print nothing before it constructs PolicyPack(...): the first line of its output is its port."
-)
+_HINT = "A policy pack must print nothing before it constructs PolicyPack(...): the first line of its output is its port."
 
 
 class PolicyPack:
@@ -231,9 +229,7 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
     try:
         manifest = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise PolicyError(
-            f"{path}: cannot read it: {error.strerror}; a policy pack is a folder with this file."
-        ) from None
+        raise PolicyError(f"{path}: cannot read it: {error.strerror}; a policy pack is a folder with this file.") from None
     except yaml.YAMLError as error:
         raise PolicyError(f"{path}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(manifest, dict) or not manifest.get("runtime"):
@@ -241,9 +237,7 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
     runtime = manifest["runtime"]
     name = runtime.get("name") if isinstance(runtime, dict) else runtime
     if name != "python":
-        raise PolicyError(
-            f"{path}: runtime: {name!r} packs need the pulumi CLI; the embedded engine runs python packs."
-        )
+        raise PolicyError(f"{path}: runtime: {name!r} packs need the pulumi CLI; the embedded engine runs python packs.")
     return manifest
 
 
@@ -258,11 +252,7 @@ def _interpreter(folder: Path, manifest: Mapping[str, Any], fallbacks: Sequence[
     for python in fallbacks:
         if Path(python).exists() and _has_policy_sdk(python):
             return python
-    missing = (
-        f"its environment {environment!r} (runtime.options.virtualenv) does not exist"
-        if environment
-        else "it names no virtualenv"
-    )
+    missing = f"its environment {environment!r} (runtime.options.virtualenv) does not exist" if environment else "it names no virtualenv"
     raise PolicyError(
         f"{folder / MANIFEST}: {missing}, and no other interpreter here has pulumi-policy. "
         f"Make it: python -m venv {environment or '.venv'} && {environment or '.venv'}/bin/pip install pulumi-policy"
@@ -271,14 +261,12 @@ def _interpreter(folder: Path, manifest: Mapping[str, Any], fallbacks: Sequence[
 
 def _has_policy_sdk(python: str) -> bool:
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('pulumi_policy') is None)"
-    return subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
 def _schema(policy: analyzer_pb2.PolicyInfo) -> policy_config.Schema:
     properties = json_format.MessageToDict(policy.configSchema.properties)
-    return policy_config.Schema(
-        policy.name, LEVELS[policy.enforcementLevel], properties, list(policy.configSchema.required)
-    )
+    return policy_config.Schema(policy.name, LEVELS[policy.enforcementLevel], properties, list(policy.configSchema.required))
 
 
 def _struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
@@ -344,9 +332,7 @@ def _provider(resource: PolicyResource) -> analyzer_pb2.AnalyzerProviderResource
     if provider is None:
         return None
     shown = {name: value for name, value in provider.properties.items() if not name.startswith("__")}
-    return analyzer_pb2.AnalyzerProviderResource(
-        urn=provider.urn, type=provider.type, name=provider.name, properties=_properties(shown)
-    )
+    return analyzer_pb2.AnalyzerProviderResource(urn=provider.urn, type=provider.type, name=provider.name, properties=_properties(shown))
 
 
 def _request(resource: PolicyResource) -> analyzer_pb2.AnalyzeRequest:
@@ -371,7 +357,6 @@ def _stack_resource(resource: PolicyResource) -> analyzer_pb2.AnalyzerResource:
         parent=resource.parent,
         dependencies=resource.dependencies,
         propertyDependencies={
-            name: analyzer_pb2.AnalyzerPropertyDependencies(urns=urns)
-            for name, urns in resource.property_dependencies.items()
+            name: analyzer_pb2.AnalyzerPropertyDependencies(urns=urns) for name, urns in resource.property_dependencies.items()
         },
     )

@@ -158,9 +158,7 @@ class Context:
         """Everything of the context but folders, in the order of the real provider's walk: by name in each folder."""
         yield from (entry for entry in self._walk(self.path, "", rules) if not stat.S_ISDIR(entry[1].st_mode))
 
-    def _walk(
-        self, folder: Path, prefix: str, rules: IgnoreRules, above: Matched = ()
-    ) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, folder: Path, prefix: str, rules: IgnoreRules, above: Matched = ()) -> Iterator[tuple[str, os.stat_result]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:

@@ -219,9 +219,7 @@ def _innermost(error: BaseException) -> str:
     if isinstance(error, docker.errors.APIError):
         return str(error.explanation or error)
     while True:
-        inner = (
-            error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
-        )
+        inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
         if inner is None:
             break
         error = inner
@@ -248,7 +246,5 @@ def _hostname(server: str) -> str:
 def _domain(image: str) -> str:
     host, slash, rest = image.partition("/")
     if not slash or not rest or not ("." in host or ":" in host or host == "localhost"):
-        raise ValueError(
-            f"{image!r} names no registry. Write it in full, e.g. `docker.io/repository/image:tag` for Docker Hub."
-        )
+        raise ValueError(f"{image!r} names no registry. Write it in full, e.g. `docker.io/repository/image:tag` for Docker Hub.")
     return host

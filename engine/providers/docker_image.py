@@ -176,9 +176,7 @@ class DockerProvider(Provider):
         if reveal(inputs.get("buildOnPreview")) is not True:
             return False
         if contains_unknown([inputs.get("imageName"), inputs.get("build")]):
-            call.log(
-                "warning", "buildOnPreview: image name or build are not known yet; not built in this preview.", False
-            )
+            call.log("warning", "buildOnPreview: image name or build are not known yet; not built in this preview.", False)
             return False
         return True
 
@@ -321,10 +319,7 @@ def _mark(inputs: PropertyMap, outputs: PropertyMap) -> PropertyMap:
     server = registry if isinstance(registry, Secret) else (registry or {}).get("server")
     sources = {
         **dict.fromkeys(("baseImageName", "imageName", "repoDigest"), inputs.get("imageName")),
-        **{
-            name: build if isinstance(build, Secret) else parts.get(name)
-            for name in ("context", "dockerfile", "platform")
-        },
+        **{name: build if isinstance(build, Secret) else parts.get(name) for name in ("context", "dockerfile", "platform")},
         "registryServer": server,
     }
     return {

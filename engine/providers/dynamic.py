@@ -134,9 +134,7 @@ class DynamicProvider(Provider):
                 f"{_label(call)}: cannot be imported: the code of a dynamic provider is in the program, "
                 "and reading needs it. Read it by opts.id in the program."
             )
-        request = provider_pb2.ReadRequest(
-            id=id, urn=call.urn, properties=_plain(outputs or {}), inputs=_plain(inputs or {})
-        )
+        request = provider_pb2.ReadRequest(id=id, urn=call.urn, properties=_plain(outputs or {}), inputs=_plain(inputs or {}))
         response = self._ask(call, "read", "Read", request)
         known = from_struct(response.inputs) if response.HasField("inputs") else dict(inputs or {})
         return Read(response.id, known, from_struct(response.properties))
@@ -162,9 +160,7 @@ class DynamicProvider(Provider):
             if self._process is None:
                 command = [self._python, "-u", "-m", "pulumi.dynamic"]
                 hint = "A module that a dynamic provider needs prints something when it is imported; move that out."
-                process = PluginProcess(
-                    command, cwd=self._cwd, env=self._env, name="dynamic provider", on_line=self._on_line, hint=hint
-                )
+                process = PluginProcess(command, cwd=self._cwd, env=self._env, name="dynamic provider", on_line=self._on_line, hint=hint)
                 stub: Any = provider_pb2_grpc.ResourceProviderStub(process.channel)
                 configuration: PropertyMap = dict(self._config)
                 process.call(stub.Configure, provider_pb2.ConfigureRequest(args=to_struct(configuration)))

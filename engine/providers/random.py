@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from engine.model import urn_type
 from engine.provider import Call, Changes, Checked, CheckFailure, Created, Diff, Provider, ProviderError, Read
 from engine.providers.random_kinds import KINDS, Kind
-from engine.values import UNKNOWN, PropertyMap, Secret, Value, contains_unknown, equal, is_number, reveal
+from engine.values import UNKNOWN, PropertyMap, Secret, Value, contains_secret, contains_unknown, equal, is_number, reveal
 
 META_KEY = "__meta"
 DELTA_KEY = "__pulumi_raw_state_delta"
@@ -27,6 +27,7 @@ class RandomProvider(Provider):
     """Creates values once and keeps them in state. Any change of what a value was made from replaces it."""
 
     package = "random"
+    accepts_secrets = True
 
     def check(self, call: Call, old_inputs: PropertyMap | None, inputs: PropertyMap, random_seed: bytes) -> Checked:
         kind = _kind(self, call)
@@ -38,9 +39,7 @@ class RandomProvider(Provider):
         failures += [CheckFailure(name, f"expected {_TYPE_NAMES[kind.options[name][0]]}") for name in sorted(wrong)]
         number, numeric = plain.get("number"), plain.get("numeric")
         if isinstance(number, bool) and isinstance(numeric, bool) and number != numeric:
-            failures.append(
-                CheckFailure("number", "differs from numeric, whose deprecated name it is; set numeric alone")
-            )
+            failures.append(CheckFailure("number", "differs from numeric, whose deprecated name it is; set numeric alone"))
         if not failures:
             known = {name: value for name, value in _complete(kind, plain).items() if not contains_unknown(value)}
             failures = [CheckFailure(name, reason) for name, reason in kind.check(known)]
@@ -66,9 +65,9 @@ class RandomProvider(Provider):
         given = _complete(kind, reveal(inputs))
         if call.preview:
             outputs = {**given, **dict.fromkeys(kind.computed, UNKNOWN)}
-            return Created("", _mark(kind, outputs))
+            return Created("", _mark(kind, outputs, inputs))
         outputs = {**given, **kind.make(given)}
-        return Created(kind.resource_id(outputs), _state(kind, outputs))
+        return Created(kind.resource_id(outputs), _state(kind, outputs, inputs))
 
     def update(
         self,
@@ -82,7 +81,7 @@ class RandomProvider(Provider):
         kind = _kind(self, call)
         kept = {name: value for name, value in reveal(old_outputs).items() if name in kind.computed}
         outputs = {**_complete(kind, reveal(inputs)), **kept}
-        return _mark(kind, outputs) if call.preview else _state(kind, outputs)
+        return _mark(kind, outputs, inputs) if call.preview else _state(kind, outputs, inputs)
 
     def delete(self, call: Call, id: str, inputs: PropertyMap, outputs: PropertyMap) -> None:
         """A random value exists in state only, so there is nothing to remove."""
@@ -92,13 +91,14 @@ class RandomProvider(Provider):
         if outputs:
             found = {name: value for name, value in reveal(outputs).items() if name not in (META_KEY, DELTA_KEY)}
             names = inputs if inputs is not None else kind.options
-            return Read(id, {name: found[name] for name in names if name in found}, _state(kind, found))
+            state = _state(kind, found, outputs)
+            return Read(id, {name: state[name] for name in names if name in found}, state)
         if kind.import_ is None:
             name = urn_type(call.urn).rsplit(":", 1)[-1]
             raise ProviderError(f"{call.urn}: a {name} cannot be imported or read by id; its value is in state only.")
         found = kind.import_(id)
         options = {name: found[name] for name in kind.options if name in found}
-        return Read(kind.resource_id(found), options, _state(kind, found))
+        return Read(kind.resource_id(found), options, _state(kind, found, {}))
 
 
 def _kind(provider: Provider, call: Call) -> Kind:
@@ -149,12 +149,23 @@ def _harmless(name: str, old: Value, new: Value) -> bool:
     return False
 
 
-def _mark(kind: Kind, outputs: PropertyMap) -> PropertyMap:
-    return {name: Secret(value) if name in kind.sensitive else value for name, value in outputs.items()}
+def _mark(kind: Kind, outputs: PropertyMap, source: PropertyMap) -> PropertyMap:
+    """Outputs with their marks: options as they are in `source`, and what is made of a secret option is secret too.
+
+    The real provider leaves the latter in plain text (a RandomId with a secret prefix, a RandomShuffle of secrets).
+    """
+    tainted = any(contains_secret(source.get(name)) for name in kind.options if name != "keepers")
+    marked = {}
+    for name, value in outputs.items():
+        if name in kind.sensitive or (tainted and name in kind.computed and name != "id"):
+            marked[name] = Secret(value)
+        else:
+            marked[name] = source[name] if name in kind.options and source.get(name) is not None else value
+    return marked
 
 
-def _state(kind: Kind, outputs: PropertyMap) -> PropertyMap:
-    state = _mark(kind, outputs)
+def _state(kind: Kind, outputs: PropertyMap, source: PropertyMap) -> PropertyMap:
+    state = _mark(kind, outputs, source)
     if kind.schema_version:
         state[META_KEY] = json.dumps({"schema_version": str(kind.schema_version)}, separators=(",", ":"))
     state[DELTA_KEY] = {"obj": _delta(kind, outputs)}

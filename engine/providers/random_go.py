@@ -1,9 +1,10 @@
 """Go's `math/rand` generator, for the `seed` of RandomInteger and RandomShuffle.
 
 The random provider promises the same result for the same seed, so a seed has to mean here what it means there. The
-generator is an additive lagged Fibonacci one: x(n) = x(n-607) + x(n-273) modulo 2^64. Go starts it from a constant table:
-the state after 7.8e12 steps from seed 1. That state is computed here by a jump (powers of x modulo the recurrence's
-polynomial) rather than carried as 607 opaque numbers. It takes a tenth of a second, once, and only where a seed is used.
+generator is an additive lagged Fibonacci one: x(n) = x(n-607) + x(n-273) modulo 2^64. Go starts it from a constant
+table: the state after 7.8e12 steps from seed 1. That state is computed here by a jump (powers of x modulo the
+recurrence's polynomial) rather than carried as 607 opaque numbers. It takes a tenth of a second, once, and only
+where a seed is used.
 """
 
 from __future__ import annotations

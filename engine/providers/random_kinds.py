@@ -125,9 +125,7 @@ def _import_bytes(text: str) -> PropertyMap:
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ProviderError(
-            f"the import id is not base64 ({error}); a RandomBytes is imported by its bytes in base64"
-        ) from None
+        raise ProviderError(f"the import id is not base64 ({error}); a RandomBytes is imported by its bytes in base64") from None
     return {"length": len(data), **_show_bytes(data)}
 
 

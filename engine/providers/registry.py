@@ -136,7 +136,11 @@ class _Unconfigured(Provider):
     def diff(
         self, call: Call, id: str, old_inputs: PropertyMap, old_outputs: PropertyMap, inputs: PropertyMap, ignore_changes: Sequence[str]
     ) -> Diff:
-        call.log("warning", "The provider for this resource has inputs that are not known during preview.\nThis preview may not correctly represent the changes that will be applied during an update.", False)
+        call.log(
+            "warning",
+            "The provider for this resource has inputs that are not known during preview.\nThis preview may not correctly represent the changes that will be applied during an update.",
+            False,
+        )
         return Diff(Changes.UNKNOWN)
 
     def create(self, call: Call, inputs: PropertyMap) -> Created:

@@ -87,7 +87,9 @@ def test_protected_resources_are_neither_deleted_nor_replaced(engine):
 
 
 def test_protection_is_inherited_from_the_parent(engine):
-    outcome = engine('g = Group("g", opts=ResourceOptions(protect=True, retain_on_delete=True)); Thing("a", opts=ResourceOptions(parent=g))')
+    outcome = engine(
+        'g = Group("g", opts=ResourceOptions(protect=True, retain_on_delete=True)); Thing("a", opts=ResourceOptions(parent=g))'
+    )
     assert outcome.named("a").protect and outcome.named("a").retain_on_delete
 
 
@@ -122,7 +124,9 @@ def test_read_resources_are_never_deleted(engine):
 def test_aliases_rename_without_touching_anything(engine):
     engine('g = Group("old"); Thing("old-child", x=1, opts=ResourceOptions(parent=g))')
     engine.world.calls.clear()
-    outcome = engine('g = Group("new", opts=ResourceOptions(aliases=[Alias(name="old")])); Thing("new-child", x=1, opts=ResourceOptions(parent=g))')
+    outcome = engine(
+        'g = Group("new", opts=ResourceOptions(aliases=[Alias(name="old")])); Thing("new-child", x=1, opts=ResourceOptions(parent=g))'
+    )
     assert outcome.steps == [("same", "new"), ("same", "new-child")] and engine.world.calls == []
     assert {r.name for r in outcome.resources} == {"proj-dev", "default", "new", "new-child"}
     assert engine('g = Group("new"); Thing("new-child", x=1, opts=ResourceOptions(parent=g))').result.changes == {"same": 3}
@@ -305,7 +309,9 @@ def test_outputs_of_components_and_of_the_stack_are_recorded(engine):
 
 def test_an_alias_that_two_claim_is_an_error(engine):
     engine('Thing("old")')
-    outcome = engine('Thing("a", opts=ResourceOptions(aliases=[Alias(name="old")])); Thing("b", opts=ResourceOptions(aliases=[Alias(name="old")]))')
+    outcome = engine(
+        'Thing("a", opts=ResourceOptions(aliases=[Alias(name="old")])); Thing("b", opts=ResourceOptions(aliases=[Alias(name="old")]))'
+    )
     assert not outcome.result.ok and "Duplicate resource alias" in outcome.errors
 
 

@@ -64,7 +64,8 @@ from pulumi_policy import *
 def show(args, report):
     provider = args.provider
     report(json.dumps({
-        "props": [args.props["a"][0], args.props["a"][1]["b"]], "secret": args.props["s"], "ref": args.props["r"], "name": args.name,
+        "props": [args.props["a"][0], args.props["a"][1]["b"]], "secret": args.props["s"],
+        "ref": args.props["r"], "name": args.name,
         "protect": args.opts.protect, "dbr": args.opts.delete_before_replace, "parent": args.opts.parent,
         "timeout": args.opts.custom_timeouts.create_seconds, "provider": dict(provider.props) if provider else None,
         "config": args.get_config(), "stack": pulumi.get_stack(), "dry": pulumi.runtime.is_dry_run(),
@@ -142,8 +143,7 @@ def test_a_pack_gives_the_events_the_cli_gives(start: Start) -> None:
     assert remediation_events(pack, bad.urn, bad.properties, remediated) == [
         (
             "policyRemediationEvent",
-            {"resourceUrn": bad.urn, "color": "raw", "policyName": "team-label", **VERSION}
-            | {"before": bad.properties, "after": labelled},
+            {"resourceUrn": bad.urn, "color": "raw", "policyName": "team-label", **VERSION} | {"before": bad.properties, "after": labelled},
         ),
         (
             "policyRemediateSummaryEvent",
@@ -254,9 +254,7 @@ def test_assets_known_by_hash_only_do_not_break_a_pack(start: Start) -> None:
 def test_relations_reach_stack_policies(start: Start) -> None:
     pack = start("LOUD = False\n" + SHOWN)
     a = PolicyResource("urn:a", "t:t:T", "a", {})
-    b = PolicyResource(
-        "urn:b", "t:t:T", "b", {}, parent="urn:a", dependencies=["urn:a"], property_dependencies={"x": ["urn:a"]}
-    )
+    b = PolicyResource("urn:b", "t:t:T", "b", {}, parent="urn:a", dependencies=["urn:a"], property_dependencies={"x": ["urn:a"]})
     found = {d.urn: json.loads(d.message.split("\n")[1]) for d in pack.analyze_stack([a, b]).diagnostics}
     assert found == {"urn:a": [None, [], {}], "urn:b": ["a", ["a"], {"x": ["a"]}]}
 
@@ -268,9 +266,7 @@ def test_a_rule_that_raises_is_reported_by_its_words(start: Start) -> None:
 
 
 def test_printing_before_the_pack_is_explained(start: Start) -> None:
-    with pytest.raises(
-        PolicyError, match="printed 'said before the port'.*print nothing before it constructs PolicyPack"
-    ):
+    with pytest.raises(PolicyError, match=r"printed 'said before the port'.*print nothing before it constructs PolicyPack"):
         start("LOUD = True\n" + SHOWN)
 
 
@@ -308,5 +304,5 @@ def test_manifest_mistakes(start: Start, manifest: str, words: str) -> None:
 
 
 def test_a_folder_that_is_no_pack(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="PulumiPolicy.yaml: cannot read it"):
+    with pytest.raises(PolicyError, match=r"PulumiPolicy\.yaml: cannot read it"):
         PolicyPack.start(tmp_path, engine_address="x", project="p", stack="s", dry_run=True)

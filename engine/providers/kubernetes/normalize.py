@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+import math
+from fractions import Fraction
 
 from engine.providers.kubernetes import kinds
 from engine.providers.kubernetes.objects import Object, api_version_of, has_unknown, is_crd, is_secret, kind_of, metadata, prune
@@ -27,8 +28,7 @@ READ_ONLY = (
 _OMIT = object()
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-_NANO = Decimal("1e-9")
-"""Finer quantities are rounded up (k8s.io/apimachinery resource.Quantity)."""
+_EXPONENT = "e"
 
 
 class _MismatchError(Exception):
@@ -157,31 +157,29 @@ def quantity(value: Value) -> str:
         raise _MismatchError
     number, suffix = _split_quantity(text.strip())
     if suffix in _BINARY:
-        whole = (number * (1 << _BINARY[suffix])).to_integral_value(ROUND_CEILING)
-        return _binary(int(whole)) if number * (1 << _BINARY[suffix]) == whole else _decimal(number * (1 << _BINARY[suffix]), "")
-    if suffix in _DECIMAL:
-        return _decimal(number.scaleb(_DECIMAL[suffix]), "")
-    return _decimal(number, suffix)
+        number *= 1 << _BINARY[suffix]
+        return _binary(int(number)) if number.denominator == 1 else _decimal(number)
+    return _decimal(number, exponent=suffix == _EXPONENT)
 
 
-def _split_quantity(text: str) -> tuple[Decimal, str]:
-    head = text.rstrip("numkMGTPEi")
+def _split_quantity(text: str) -> tuple[Fraction, str]:
+    """(value, suffix); a decimal suffix is part of the value already."""
+    head = text.rstrip("numkKMGTPEi")
     suffix = text[len(head) :]
-    exponent = next((c for c in "eE" if c in head), "")
     try:
-        number = Decimal(head)
-    except InvalidOperation:
+        number = Fraction(head)
+    except (ValueError, ZeroDivisionError):
         raise _MismatchError from None
-    if exponent:
-        return number, exponent
-    if suffix not in _BINARY and suffix not in _DECIMAL:
+    if "e" in head.lower() and not suffix:
+        return number, _EXPONENT
+    if suffix in _DECIMAL:
+        return number * Fraction(10) ** _DECIMAL[suffix], ""
+    if suffix not in _BINARY:
         raise _MismatchError
     return number, suffix
 
 
 def _binary(whole: int) -> str:
-    if whole == 0:
-        return "0"
     if abs(whole) < 1024:
         return str(whole)
     shift = 0
@@ -191,15 +189,13 @@ def _binary(whole: int) -> str:
     return f"{whole}{next((k for k, v in _BINARY.items() if v == shift), '')}"
 
 
-def _decimal(number: Decimal, exponent_letter: str) -> str:
-    number = number.quantize(_NANO, ROUND_CEILING) if number % _NANO else number
-    if number == 0:
+def _decimal(number: Fraction, *, exponent: bool = False) -> str:
+    scaled, power = math.ceil(number * 10**9), -9  # finer than nano is rounded up (k8s.io/apimachinery: resource.Quantity)
+    if scaled == 0:
         return "0"
-    power = -9
-    scaled = int(number.scaleb(9))
     while scaled % 1000 == 0 and power < 18:
         scaled //= 1000
         power += 3
-    if exponent_letter:
-        return f"{scaled}{'e' + str(power) if power else ''}"
+    if exponent:
+        return f"{scaled}{f'e{power}' if power else ''}"
     return f"{scaled}{next(k for k, v in _DECIMAL.items() if v == power)}"

@@ -64,9 +64,7 @@ def test_ignore_rules(patterns: list[str], left_out: list[str], kept: list[str])
     assert [p for p in kept if ignored(patterns, p)] == []
 
 
-@pytest.mark.parametrize(
-    ("line", "words"), [("[a", "not a valid pattern"), ("a\\", "not a valid pattern"), ("!", "alone")]
-)
+@pytest.mark.parametrize(("line", "words"), [("[a", "not a valid pattern"), ("a\\", "not a valid pattern"), ("!", "alone")])
 def test_bad_patterns_name_file_and_line(line: str, words: str) -> None:
     with pytest.raises(ContextError, match=rf"^f:2: .*{words}"):
         IgnoreRules(["ok", line], "f")

@@ -66,11 +66,11 @@ class Handler(BaseHTTPRequestHandler):
         self.fake = fake
         super().__init__(*args)
 
-    def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+    def do_GET(self) -> None:
         path = urlsplit(self.path).path
         self.answer(200, json.dumps({"ApiVersion": "1.41"} if path.endswith("/version") else {"Id": ID}).encode())
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         url = urlsplit(self.path)
         what = url.path.rsplit("/", 1)[-1]
         self.fake.asked[what] = (parse_qs(url.query), dict(self.headers), self.body())
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
@@ -223,9 +223,7 @@ def test_check_keeps_secrets(provider: DockerProvider, run: Recorder) -> None:
         ),
     ],
 )
-def test_check_failures(
-    provider: DockerProvider, run: Recorder, change: dict[str, Any], property_: str, words: str
-) -> None:
+def test_check_failures(provider: DockerProvider, run: Recorder, change: dict[str, Any], property_: str, words: str) -> None:
     failures = provider.check(run.call(), None, {**GIVEN, **change}, b"").failures
     assert property_ in [f.property for f in failures]
     assert words in " ".join(f.reason for f in failures)
@@ -291,9 +289,7 @@ def test_logins_go_in_headers_and_nowhere_else(provider: DockerProvider, run: Re
     assert "p4ssword" not in repr(outputs)
 
 
-def test_logins_of_the_host_are_used(
-    provider: DockerProvider, run: Recorder, engine: FakeEngine, program: Path
-) -> None:
+def test_logins_of_the_host_are_used(provider: DockerProvider, run: Recorder, engine: FakeEngine, program: Path) -> None:
     (program / "docker").mkdir()
     auth = base64.b64encode(b"hans:geheim").decode()
     (program / "docker/config.json").write_text(json.dumps({"auths": {"localhost:5000": {"auth": auth}}}))
@@ -316,9 +312,7 @@ def test_outputs_of_secret_inputs_are_secret(provider: DockerProvider, run: Reco
     assert outputs["platform"] == "linux/amd64"
 
 
-def test_a_failed_step_is_one_error_with_its_last_lines(
-    provider: DockerProvider, run: Recorder, engine: FakeEngine
-) -> None:
+def test_a_failed_step_is_one_error_with_its_last_lines(provider: DockerProvider, run: Recorder, engine: FakeEngine) -> None:
     engine.answers["build"] = [
         {"stream": "Step 3/4 : RUN make\n"},
         {"stream": "compiling with hunter22\n"},
@@ -374,9 +368,7 @@ def test_refusals(
 def test_no_engine(program: Path, run: Recorder) -> None:
     provider = DockerProvider(program)
     provider.configure({"host": f"unix://{program}/none.sock"})
-    with pytest.raises(
-        ProviderError, match=r"cannot reach the Docker engine at unix://.*none.sock: No such file or directory"
-    ):
+    with pytest.raises(ProviderError, match=r"cannot reach the Docker engine at unix://.*none.sock: No such file or directory"):
         provider.create(run.call(), CHECKED)
 
 
@@ -400,18 +392,14 @@ def test_a_cancelled_build_stops(provider: DockerProvider) -> None:
         ({}, {"imageName": UNKNOWN}, {"imageName": PropertyDiff("update")}),
     ],
 )
-def test_diff(
-    provider: DockerProvider, run: Recorder, old: dict[str, Any], new: dict[str, Any], detailed: dict[str, Any]
-) -> None:
+def test_diff(provider: DockerProvider, run: Recorder, old: dict[str, Any], new: dict[str, Any], detailed: dict[str, Any]) -> None:
     outputs = {**OUTPUTS, "__inputs": Secret({**CHECKED, **old})}
     found = provider.diff(run.call(), NAME, {}, outputs, {**CHECKED, **new}, [])
     assert (found.changes, found.detailed or {}) == (Changes.SOME if detailed else Changes.NONE, detailed)
     assert not found.replaces
 
 
-def test_preview_shows_inputs_and_builds_only_if_asked(
-    provider: DockerProvider, run: Recorder, engine: FakeEngine
-) -> None:
+def test_preview_shows_inputs_and_builds_only_if_asked(provider: DockerProvider, run: Recorder, engine: FakeEngine) -> None:
     assert provider.create(run.call(preview=True), CHECKED).outputs == CHECKED
     assert provider.update(run.call(preview=True), NAME, {}, OUTPUTS, CHECKED, []) == CHECKED
     assert not engine.asked
@@ -423,9 +411,7 @@ def test_preview_shows_inputs_and_builds_only_if_asked(
     assert run.lines[-1][0] == "warning"
 
 
-def test_update_builds_again_and_delete_does_nothing(
-    provider: DockerProvider, run: Recorder, engine: FakeEngine
-) -> None:
+def test_update_builds_again_and_delete_does_nothing(provider: DockerProvider, run: Recorder, engine: FakeEngine) -> None:
     assert provider.update(run.call(), NAME, {}, {}, CHECKED, []) == OUTPUTS
     engine.asked.clear()
     provider.delete(run.call(), NAME, CHECKED, OUTPUTS)

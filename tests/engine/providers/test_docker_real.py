@@ -74,7 +74,7 @@ def test_an_image_is_built_pushed_and_not_built_again(provider: DockerProvider) 
 def test_a_failing_step_is_named(provider: DockerProvider, tmp_path: Path) -> None:
     (tmp_path / "Other").write_text("FROM scratch\nCOPY ignored.txt /x\n")
     checked = provider.check(call([]), None, inputs(dockerfile="Other"), b"").inputs
-    with pytest.raises(ProviderError, match="failed at Step 2/2 : COPY ignored.txt /x: COPY failed: file not found"):
+    with pytest.raises(ProviderError, match=r"failed at Step 2/2 : COPY ignored.txt /x: COPY failed: file not found"):
         provider.create(call([]), checked)
 
 

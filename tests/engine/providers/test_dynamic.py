@@ -74,9 +74,7 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def provider(program: Path, lines: list[str]) -> Iterator[DynamicProvider]:
-    made = DynamicProvider(
-        sys.executable, program, {"p:region": "north"}, {}, project="p", on_line=lambda text, _: lines.append(text)
-    )
+    made = DynamicProvider(sys.executable, program, {"p:region": "north"}, {}, project="p", on_line=lambda text, _: lines.append(text))
     yield made
     made.close()
 
@@ -159,8 +157,7 @@ def test_an_exception_is_told_in_its_own_words_with_its_place(provider: DynamicP
     with pytest.raises(ProviderError) as caught:
         provider.create(call(), inputs(text="boom"))
     assert str(caught.value) == (
-        "pulumi-python:dynamic:Resource 'note': create failed: the disk is full\nreally "
-        f"(ValueError at store_of_test.py:{line} in helper)"
+        f"pulumi-python:dynamic:Resource 'note': create failed: the disk is full\nreally (ValueError at store_of_test.py:{line} in helper)"
     )
 
 

@@ -93,9 +93,7 @@ def test_preview_shows_defaults_and_leaves_the_value_open() -> None:
         ),
     ],
 )
-def test_outputs_and_state_delta(
-    kind: str, inputs: dict[str, Any], outputs: dict[str, Any], delta: dict[str, Any]
-) -> None:
+def test_outputs_and_state_delta(kind: str, inputs: dict[str, Any], outputs: dict[str, Any], delta: dict[str, Any]) -> None:
     created = create(kind, **inputs)
     assert outputs.items() <= created.outputs.items()
     assert created.outputs["__pulumi_raw_state_delta"] == {"obj": delta}
@@ -258,6 +256,26 @@ def test_the_error_for_wrong_secret_bytes_does_not_show_them() -> None:
     with pytest.raises(ProviderError) as caught:
         PROVIDER.read(call("RandomBytes"), "s3cr?t", None, None)
     assert "s3cr" not in str(caught.value)
+
+
+def test_what_is_made_of_a_secret_is_secret() -> None:
+    prefix = Secret("hidden-")
+    outputs = create("RandomId", byteLength=4, prefix=prefix).outputs
+    assert outputs["prefix"] == prefix
+    assert all(isinstance(outputs[name], Secret) for name in ("b64Url", "b64Std", "hex", "dec"))
+    assert "hidden" not in repr(outputs)
+    assert isinstance(create("RandomShuffle", inputs=[Secret("a"), "b"]).outputs["results"], Secret)
+
+
+def test_secret_keepers_stay_secret_and_spoil_nothing_else() -> None:
+    keepers = {"a": Secret("x"), "b": "y"}
+    created = create("RandomUuid", keepers=keepers)
+    assert created.outputs["keepers"] == keepers
+    assert created.outputs["result"] == created.id
+    read = PROVIDER.read(call("RandomUuid"), created.id, {"keepers": keepers}, created.outputs)
+    assert (read.inputs, read.outputs) == ({"keepers": keepers}, created.outputs)
+    same = PROVIDER.diff(call("RandomUuid"), created.id, {}, created.outputs, {"keepers": {"a": "x", "b": Secret("y")}}, [])
+    assert same.changes is Changes.NONE
 
 
 def test_min_above_max_fails() -> None:
