@@ -351,6 +351,8 @@ class Deployment:
 
 
 def _with_version(inputs: PropertyMap, version: str, url: str) -> PropertyMap:
+    if not version and not url:
+        return inputs
     internal: PropertyMap = {"pluginDownloadURL": url} if url else {}
     versioned: PropertyMap = {"version": version} if version else {}
     return {**inputs, "__internal": internal, **versioned}

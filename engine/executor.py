@@ -122,6 +122,8 @@ class Executor:
         recorder = self._recorder
         if recorder is None or step.op is Op.REPLACE:
             return
+        if step.new is not None:
+            step.new.aliases = []  # the record knows the new name only; references to the old one have been rewritten
         if step.op is Op.SAME:
             assert step.old is not None and step.new is not None, "same has both"
             recorder.same(step.old, step.new)

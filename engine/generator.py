@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from engine.context import Bail, RunContext
 from engine.difference import annotate_secrets, apply_ignore_changes, apply_replace_on_changes, compare_inputs, must_replace
 from engine.goal import AliasSpec, Goal
-from engine.graph import deletion_waves, depending_on
+from engine.graph import deletion_waves, depending_on, rename_references
 from engine.model import ROOT_STACK_TYPE, ResourceState, is_provider, make_urn, split_provider_ref, urn_name, urn_qualified_type, urn_type
 from engine.policing import Policies
 from engine.provider import Changes, Checked, Diff, Provider, ProviderError
@@ -114,6 +114,8 @@ class StepGenerator:
                     urn,
                 )
             self._aliased[alias], self._aliases[urn] = urn, alias
+            for state in self._context.previous:
+                rename_references(state, alias, urn)
             return olds[alias], alias
         return None, ""
 

@@ -58,3 +58,16 @@ def deletion_waves(resources: Iterable[ResourceState], condemned: Sequence[Resou
         depth[id(state)] = level = max(before, default=-1) + 1
         waves.setdefault(level, []).append(state)
     return [waves[level] for level in sorted(waves, reverse=True)]
+
+
+def rename_references(state: ResourceState, old: str, new: str) -> None:
+    """Points a recorded resource to the new URN of something that was renamed."""
+
+    def renamed(urn: str) -> str:
+        return new if urn == old else urn
+
+    state.parent, state.deleted_with = renamed(state.parent), renamed(state.deleted_with)
+    state.dependencies = [renamed(u) for u in state.dependencies]
+    state.property_dependencies = {k: [renamed(u) for u in urns] for k, urns in state.property_dependencies.items()}
+    if state.provider.startswith(f"{old}::"):
+        state.provider = new + state.provider.removeprefix(old)

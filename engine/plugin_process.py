@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import queue
@@ -66,6 +67,8 @@ class PluginProcess:
             threading.Thread(target=self._drain, args=(stream, is_error), daemon=True)
             for stream, is_error in ((self._process.stdout, False), (self._process.stderr, True))
         ]
+        # Whatever way the engine ends, short of being killed, no child outlives it.
+        atexit.register(self._stop)
         for reader in self._readers:
             reader.start()
         try:
@@ -140,3 +143,4 @@ class PluginProcess:
             self._process.wait()
         for reader in self._readers:
             reader.join(1)
+        atexit.unregister(self._stop)

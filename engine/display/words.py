@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from engine import paths
 from engine.model import display_type, urn_name, urn_type
 from engine.values import SECRET_SIGNATURE, SIGNATURE_KEY, UNKNOWN_STRING
 
@@ -73,12 +74,25 @@ def changed_keys(metadata: dict[str, Any]) -> str:
     if not old or not new or metadata["op"] in ("same", "read", "delete-replaced"):
         note = "[diff: ~protect]" if old and new and bool(old.get("protect")) != bool(new.get("protect")) else ""
         return note
+    if metadata.get("detailedDiff"):
+        return _note({_mark(path, body["diffKind"]) for path, body in metadata["detailedDiff"].items()})
     before, after = old.get("inputs") or {}, new.get("inputs") or {}
     marks = [f"-{k}" for k in before if k not in after]
     marks += [f"+{k}" for k in after if k not in before]
     marks += [f"~{k}" for k in after if k in before and before[k] != after[k]]
-    marks = [m for m in sorted(marks, key=lambda m: m[1:]) if not m[1:].startswith("__")]
-    return f"[diff: {','.join(marks)}]" if marks else ""
+    return _note(set(marks))
+
+
+def _mark(path: str, kind: str) -> str:
+    """`~spec` for a change anywhere below spec; `+name` and `-name` for a whole property."""
+    steps = paths.parse(path)
+    sign = {"add": "+", "delete": "-"}.get(kind.removesuffix("-replace"), "~") if len(steps) == 1 else "~"
+    return f"{sign}{steps[0]}"
+
+
+def _note(marks: set[str]) -> str:
+    shown = [m for m in sorted(marks, key=lambda m: m[1:]) if not m[1:].startswith("__")]
+    return f"[diff: {','.join(shown)}]" if shown else ""
 
 
 def value_text(value: Any) -> str:

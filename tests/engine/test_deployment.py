@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from engine.checkpoint import integrity_errors
+from engine.model import Snapshot
 from engine.values import Secret
 
 
@@ -129,7 +131,14 @@ def test_aliases_rename_without_touching_anything(engine):
     )
     assert outcome.steps == [("same", "new"), ("same", "new-child")] and engine.world.calls == []
     assert {r.name for r in outcome.resources} == {"proj-dev", "default", "new", "new-child"}
+    assert outcome.named("new-child").parent == outcome.named("new").urn and outcome.named("new").aliases == []
     assert engine('g = Group("new"); Thing("new-child", x=1, opts=ResourceOptions(parent=g))').result.changes == {"same": 3}
+
+
+def test_a_deletion_that_fails_after_a_rename_leaves_a_valid_state(engine):
+    engine('g = Group("old"); Thing("child", fail="delete", opts=ResourceOptions(parent=g))')
+    outcome = engine('Group("new", opts=ResourceOptions(aliases=[Alias(name="old")]))')
+    assert not outcome.result.ok and integrity_errors(Snapshot(outcome.resources)) == []
 
 
 def test_failed_creation_records_nothing_and_shows_one_reason(engine):

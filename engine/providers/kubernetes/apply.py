@@ -35,6 +35,7 @@ from engine.providers.kubernetes.objects import (
     name_of,
     namespace_of,
     pluck,
+    prune,
 )
 from engine.providers.kubernetes.settings import Settings
 
@@ -108,7 +109,16 @@ class Writer:
         if not resource.namespaced:
             metadata(body).pop("namespace", None)
         query = {"fieldManager": CLIENT_SIDE_MANAGER, **_dry(call)}
-        return self.client.create(resource, namespace, body, query)
+        try:
+            return self.client.create(resource, namespace, body, query)
+        except ApiError as error:
+            if not (call.adopt and error.already_exists):
+                raise
+        # The run that made it did not live to record it. What it made is brought to what is wanted now.
+        existing = self.client.get(resource, namespace, name_of(inputs))
+        if self.server_side:
+            return self._apply(call, resource, namespace, existing, body, manager, (), patch=False)
+        return self._merge(call, resource, namespace, existing, prune(existing, body), body, ())
 
     def _upsert(self, call: Call, resource: Resource, namespace: str, inputs: Object, manager: str) -> Object:
         query = {"fieldManager": manager, "force": _bool(self._force(inputs, None, call.preview)), "fieldValidation": "Warn", **_dry(call)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -169,6 +170,18 @@ def test_a_result_without_id(provider: DynamicProvider) -> None:
 def test_a_process_that_dies(provider: DynamicProvider) -> None:
     with pytest.raises(ProviderError, match=r"(?s)'note': create: .*exit code 7\)\n  out of memory, say"):
         provider.create(call(), inputs("Plain", die=True))
+
+
+def test_the_process_ends_with_the_engine_even_if_nobody_closes_it(program: Path) -> None:
+    code = (
+        "import os, sys, pathlib\n"
+        "from engine.plugin_process import PluginProcess\n"
+        "process = PluginProcess([sys.executable, '-u', '-m', 'pulumi.dynamic'], cwd=pathlib.Path('.'), env={}, name='x')\n"
+        "print(process._process.pid)\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
 
 
 def test_an_interpreter_that_is_not_there(program: Path) -> None:

@@ -1,0 +1,1 @@
+"""Images of the platform: one folder an image; `runtime` is what all first-party servers share."""

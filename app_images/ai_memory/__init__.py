@@ -1,0 +1,1 @@
+"""AI Memory: an MCP server that stores, recalls, lists and forgets memories."""

@@ -1,0 +1,1 @@
+"""Rules for Kubernetes workloads. The rules know nothing of Pulumi; `pack` turns them into its policies."""
