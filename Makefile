@@ -49,6 +49,7 @@ test: setup ## Sets everything up and passes all tests
 
 lint: setup ## ruff, mypy, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@cd policies && ../$(BIN)/mypy --strict --config-file= --python-executable .venv/bin/python --explicit-package-bases .
 
 lock: ## Compiles the hash-pinned requirement sets anew from pyproject.toml and the *.in files
 	@for set in base:"" dev:"--extra test --extra dev"; do \

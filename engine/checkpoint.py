@@ -60,6 +60,10 @@ def encode_value(value: Value, crypter: Crypter) -> Any:
         return UNKNOWN_STRING
     if isinstance(value, float):
         return number(value)
+    return _encode_reference(value, crypter)
+
+
+def _encode_reference(value: Value, crypter: Crypter) -> Any:
     if isinstance(value, ResourceRef):
         ref: dict[str, Any] = {SIGNATURE_KEY: RESOURCE_SIGNATURE, "urn": value.urn}
         if value.id is not None:

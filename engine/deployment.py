@@ -49,6 +49,8 @@ class Operation:
     recorder: Recorder | None = None
     """Where outcomes are written; None for a preview."""
     policies: Sequence[PolicySource] = ()
+    policy_interpreters: Sequence[str] = ()
+    """Pythons that have pulumi_policy, for packs whose own environment was not made."""
     parallel: int = DEFAULT_PARALLEL
     redact: Callable[[str], str] = lambda text: text
     lookup: Lookup | None = None
@@ -90,7 +92,7 @@ class Deployment:
             previous=list(operation.previous),
             interrupted=frozenset(operation.interrupted),
         )
-        self._policies = Policies(self._context, operation.policies)
+        self._policies = Policies(self._context, operation.policies, operation.policy_interpreters)
         self._generator = StepGenerator(self._context, self._policies)
         self._executor = Executor(self._context, operation.recorder, lambda: self._generator.deleted)
         self._callbacks = Callbacks()
@@ -105,6 +107,11 @@ class Deployment:
         """Stops gracefully: what is in flight may finish (providers wind up), nothing new is begun. Call in the event loop."""
         self._context.cancelled.set()
         self._stopped.set()
+
+    def log(self, text: str, is_error: bool) -> None:
+        """A line printed by a helper process of a provider; from any thread."""
+        severity = "info#err" if is_error else "info"
+        self._context.loop.call_soon_threadsafe(lambda: self._context.events.diagnostic(severity, text))
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -163,8 +170,8 @@ class Deployment:
         for urn, operation in self._operation.interrupted.items():
             self._context.events.diagnostic(
                 "warning",
-                f"the last run was cut off while {operation} this: whether it happened is not known. Kubernetes objects of the same name are "
-                "taken over; look for anything else that was left behind.",
+                f"the last run was cut off while {operation} this: whether it happened is not known. "
+                "Kubernetes objects of the same name are taken over; look for anything else that was left behind.",
                 urn,
             )
 

@@ -234,8 +234,8 @@ class Executor:
         assert old is not None, "delete has an old state"
         if old.protect and not step.pending_delete:
             raise ProviderError(
-                f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, either remove the `protect` flag from the '
-                f"resource in your Pulumi program and run `pulumi up`, or use the command:\n`pulumi state unprotect {old.urn!r}`"
+                f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, '
+                f"either remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, or use the command:\n`pulumi state unprotect {old.urn!r}`"
             )
         if self._context.preview or not self._calls_delete(old):
             return
@@ -271,10 +271,10 @@ class Executor:
         diff = await self._context.blocking(provider.diff, call, read.id, read.inputs, read.outputs, checked.inputs, step.ignore_changes)
         if diff.diffs or diff.detailed or diff.replaces:
             differing = sorted({*diff.diffs, *(diff.detailed or {}), *diff.replaces})
-            message = f"inputs to import do not match the existing resource; importing this resource will fail (differing: {', '.join(differing)})"
+            message = f"inputs to import do not match the existing resource (differing: {', '.join(differing)})"
             if not self._context.preview:
-                raise ProviderError(message.replace("; importing this resource will fail", ""))
-            self._context.events.diagnostic("warning", message, step.urn)
+                raise ProviderError(message)
+            self._context.events.diagnostic("warning", f"{message}; importing this resource will fail", step.urn)
         new.id, new.inputs, new.outputs = read.id, checked.inputs, self._outputs(provider, new, read.outputs)
         if step.pending_delete and step.old is not None:
             step.old.delete = True

@@ -288,14 +288,17 @@ class StepGenerator:
         context, urn = self._context, new.urn
         if new.protect and old.protect:
             message = (
-                f'unable to replace resource "{urn}"\nas it is currently marked for protection. To unprotect the resource, remove the `protect` '
-                "flag from the resource in your Pulumi program and run `pulumi up`"
+                f'unable to replace resource "{urn}"\nas it is currently marked for protection. To unprotect the resource, '
+                "remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`"
             )
             context.error(message, urn)
             if not context.preview:
                 raise Bail(message)
         if goal.import_id:
-            message = "previously-imported resources that still specify an ID may not be replaced; please remove the `import` declaration from your program"
+            message = (
+                "previously-imported resources that still specify an ID may not be replaced; "
+                "please remove the `import` declaration from your program"
+            )
             if not context.preview:
                 raise context.bail(message, urn)
             context.events.diagnostic("warning", message, urn)

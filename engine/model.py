@@ -122,7 +122,7 @@ def split_provider_ref(ref: str) -> tuple[str, str]:
 
 
 def display_type(type_: str) -> str:
-    """A type as Pulumi displays it: `kubernetes:apps/v1:Deployment`, but `random:index:RandomString` for `random:index/randomString:RandomString`."""
+    """A type as Pulumi displays it: `random:index:RandomString` for `random:index/randomString:RandomString`."""
     package, _, rest = type_.partition(":")
     module, _, name = rest.rpartition(":")
     head, slash, tail = module.rpartition("/")

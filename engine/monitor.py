@@ -161,5 +161,6 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
     async def RequirePulumiVersion(self, request: engine_pb2.RequirePulumiVersionRequest, context: Any) -> Any:
         await context.abort(
             grpc.StatusCode.FAILED_PRECONDITION,
-            f"the program requires a Pulumi CLI of version {request.pulumi_version_range}; this is the embedded engine. Run it with `--engine pulumi`.",
+            f"the program requires a Pulumi CLI of version {request.pulumi_version_range}; this is the embedded engine. "
+            "Run it with `--engine pulumi`.",
         )

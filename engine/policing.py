@@ -31,8 +31,10 @@ class PolicySource:
 class Policies:
     """The packs of one run."""
 
-    def __init__(self, context: RunContext, sources: Sequence[PolicySource]) -> None:
+    def __init__(self, context: RunContext, sources: Sequence[PolicySource], interpreters: Sequence[str] = ()) -> None:
+        """`interpreters`: Pythons that have pulumi_policy, for packs whose own environment was not made."""
         self._context = context
+        self._interpreters = interpreters
         self._sources = sources
         self._packs: list[PolicyPack] = []
         self.versions: dict[str, str] = {}
@@ -54,7 +56,7 @@ class Policies:
                     config=config,
                     secret_keys=secret_keys,
                     on_line=self._log,
-                    interpreters=[interpreter],
+                    interpreters=[interpreter, *self._interpreters],
                 )
             except PolicyError as error:
                 raise self._context.bail(str(error)) from None

@@ -60,7 +60,8 @@ def find_project(cwd: Path) -> Project:
             if (candidate / name).is_file():
                 return load_project(candidate / name)
     raise ProjectError(
-        f"no Pulumi.yaml project file found (searching upwards from {folder}). If you have not created a project yet, use `pulumi new` to do so"
+        f"no Pulumi.yaml project file found (searching upwards from {folder}). "
+        "If you have not created a project yet, use `pulumi new` to do so"
     )
 
 
@@ -125,7 +126,8 @@ def load_stack_file(path: Path) -> StackFile:
     raw = load_yaml(path)
     if raw.get("environment"):
         raise ProjectError(
-            f"{path}: environment: ESC environments are evaluated by Pulumi Cloud, not by this engine. Use `--engine pulumi` with that backend."
+            f"{path}: environment: ESC environments are evaluated by Pulumi Cloud, not by this engine. "
+            "Use `--engine pulumi` with that backend."
         )
     provider = str(raw.get("secretsprovider") or "")
     if provider and not provider.startswith("passphrase"):
@@ -144,16 +146,26 @@ def resolve_config(
     config: PropertyMap = {}
     for key, value in _defaults(project).items():
         config[key] = value
-    for key, value in {**stack_file.config, **(overrides or {})}.items():
-        full = key if ":" in key else f"{project.name}:{key}"
+    for key, value in merged(_qualified(project, stack_file.config), _qualified(project, overrides or {})).items():
         try:
-            config[full] = _decrypt(value, crypter)
+            config[key] = _decrypt(value, crypter)
         except SecretsError as error:
             problems.append(f"{stack_file.path}: {key}: {error}")
     problems += _schema_problems(project, config, stack_file.path)
     if problems:
         raise ProjectError("\n".join(problems))
     return config
+
+
+def _qualified(project: Project, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key if ":" in key else f"{project.name}:{key}": value for key, value in config.items()}
+
+
+def merged(base: Any, over: Any) -> Any:
+    """`over` on `base`: objects deeply, everything else replaced."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {**base, **{k: merged(base.get(k), v) for k, v in over.items()}}
+    return over
 
 
 def for_program(config: PropertyMap) -> tuple[dict[str, str], list[str]]:

@@ -52,7 +52,10 @@ class Changes(enum.Enum):
 
 @dataclass(frozen=True)
 class PropertyDiff:
-    """kind: add, add-replace, delete, delete-replace, update, update-replace. input_diff: between inputs rather than old outputs and new inputs."""
+    """One property that differs.
+
+    kind: add, delete, update, each also with `-replace`. input_diff: between inputs rather than old outputs and new inputs.
+    """
 
     kind: str
     input_diff: bool = False

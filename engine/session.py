@@ -29,7 +29,7 @@ Kind = Literal["preview", "up", "destroy"]
 DEFAULT_BACKEND = "file://.local/state"
 
 
-class UnknownStack(Exception):  # noqa: N818 - a condition with its own exit status
+class UnknownStack(Exception):
     """There is no stack of that name."""
 
 
@@ -42,6 +42,7 @@ class Request:
     stack: str
     listener: Callable[[Event], None]
     policies: Sequence[PolicySource] = ()
+    policy_interpreters: Sequence[str] = ()
     parallel: int = DEFAULT_PARALLEL
     config_file: Path | None = None
     """Instead of Pulumi.<stack>.yaml."""
@@ -76,6 +77,7 @@ class Session:
             config_key = PassphraseCrypter(passphrase(), self.stack_file.salt)
         self.config = resolve_config(project, self.stack_file, config_key, request.overrides)
         request.redactor.add(plaintexts(self.config))
+        self._deployment: Deployment | None = None
         self.state = StackState(self.backend, project.name, request.stack, self.crypter)
 
     def _crypter(self, salt: str) -> PassphraseCrypter:
@@ -102,24 +104,30 @@ class Session:
             project=project.name,
             stack=request.stack,
             previous=snapshot.resources,
-            factories=factories(project, self.config, self._outputs_of),
+            factories=factories(project, self.config, self._outputs_of, self._log),
             listener=request.listener,
             program=None if request.kind == "destroy" else program,
             config=self.config,
             recorder=manager,
             policies=request.policies,
+            policy_interpreters=request.policy_interpreters,
             parallel=request.parallel,
             redact=request.redactor,
             interrupted={p.resource.urn: p.type for p in snapshot.pending_operations},
             destroy_preview=request.dry,
         )
-        deployment = Deployment(operation)
+        deployment = self._deployment = Deployment(operation)
         with _interrupts(deployment):
             try:
                 return await deployment.run()
             finally:
                 if manager is not None:
                     self.state.finish(manager)
+
+    def _log(self, text: str, is_error: bool) -> None:
+        """What the code of dynamic providers prints."""
+        if self._deployment is not None:
+            self._deployment.log(text, is_error)
 
     def _outputs_of(self, name: str) -> PropertyMap | None:
         """Outputs of another stack of this backend: `stack`, `project/stack` or `organization/project/stack`."""

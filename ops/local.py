@@ -158,14 +158,10 @@ def _check(machine: Machine, say: Callable[[str], None]) -> bool:
             say(f"{endpoint.name}: FAILED: {error}")
             continue
         say(f"{endpoint.name} at {endpoint.url}")
-        say(f"  store  -> {_short(answer.stored)} ({answer.store_ms:.0f} ms)")
-        say(f"  recall -> {_short(answer.recalled[0])} ({answer.recall_ms:.0f} ms)")
+        memory, match = answer.stored["memory"], answer.recalled[0]
+        say(f"  store  -> memory {memory['id']} {'created' if answer.stored['created'] else 'updated'} ({answer.store_ms:.0f} ms)")
+        say(f"  recall -> {match['memory']['content']!r}, score {match['score']:.2f} ({answer.recall_ms:.0f} ms)")
     return healthy
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def _relative(path: str) -> str:

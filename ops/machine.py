@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from engine.project import merged
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -55,10 +57,10 @@ class Machine:
         added = _load(self.overlay).get("config")
         if not added:
             return None
-        merged = _load(self.stack_file)
-        merged["config"] = merge(merged.get("config") or {}, added)
+        whole = _load(self.stack_file)
+        whole["config"] = merged(whole.get("config") or {}, added)
         target = self.local / "machine" / f"Pulumi.{self.stack}.yaml"
-        target.write_text(yaml.safe_dump(merged, sort_keys=False))
+        target.write_text(yaml.safe_dump(whole, sort_keys=False))
         return target
 
     def environment(self) -> dict[str, str]:
@@ -80,13 +82,6 @@ class Machine:
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(32))
         return path
-
-
-def merge(base: Any, over: Any) -> Any:
-    """`over` on `base`: objects deeply, everything else replaced."""
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {**base, **{k: merge(base.get(k), v) for k, v in over.items()}}
-    return over
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -53,9 +53,11 @@ class Answer:
 async def connect(endpoint: Endpoint) -> AsyncIterator[Client]:
     """A client of one server. Nothing of the environment's proxies is used: the address is this machine's."""
     headers = {"Host": endpoint.host_header}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=TIMEOUT_SECONDS) as http:
-        async with Client(streamable_http_client(endpoint.url, http_client=http)) as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=TIMEOUT_SECONDS) as http,
+        Client(streamable_http_client(endpoint.url, http_client=http)) as client,
+    ):
+        yield client
 
 
 async def call(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -73,14 +75,14 @@ async def _check_memory(endpoint: Endpoint) -> Answer:
     async with connect(endpoint) as client:
         text = "The platform was deployed and checked."
         started = time.monotonic()
-        stored = await call(client, "store", {"namespace": NAMESPACE, "text": text, "tags": ["check"]})
+        stored = await call(client, "store", {"namespace": NAMESPACE, "content": text, "tags": ["check"]})
         middle = time.monotonic()
         found = await call(client, "recall", {"namespace": NAMESPACE, "query": "was the system rolled out?", "limit": 1})
         ended = time.monotonic()
-        memories = found.get("memories") or found.get("result") or []
-        if not memories or text not in json.dumps(memories):
+        matches = found.get("matches") or []
+        if not matches or matches[0]["memory"]["content"] != text:
             raise CheckError(f"recall: the memory that was just stored did not come back (got {json.dumps(found)[:200]})")
-        return Answer(stored, memories, (middle - started) * 1000, (ended - middle) * 1000)
+        return Answer(stored, matches, (middle - started) * 1000, (ended - middle) * 1000)
 
 
 def check_memory(endpoint: Endpoint) -> Answer:

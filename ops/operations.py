@@ -21,6 +21,7 @@ from engine.project import Project, ProjectError, parse_overrides
 from engine.session import Request, Session
 from ops.exits import Exit
 
+OWN_POLICY_PYTHON = Path(__file__).resolve().parent.parent / "policies" / ".venv" / "bin" / "python"
 STREAMING = "PULUMI_ENABLE_STREAMING_JSON_PREVIEW"
 NOT_INTERACTIVE = "--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
 
@@ -66,6 +67,7 @@ def embedded(args: argparse.Namespace, project: Project, packs: Sequence[Path]) 
         stack=args.stack,
         listener=lambda event: None,
         policies=sources,
+        policy_interpreters=[str(OWN_POLICY_PYTHON)],
         parallel=args.parallel,
         config_file=args.config_file,
         overrides=parse_overrides(args.config, as_path=args.config_path),

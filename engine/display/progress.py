@@ -11,6 +11,8 @@ from engine.display.summary import Collected, lines
 from engine.display.words import SYMBOLS, changed_keys, doing, done, label, seconds
 
 Write = Callable[[str], None]
+QUIET_SECONDS = 5.0
+"""A status of the same kind (a growing bar) is told at most this often for one resource; a log is read, not watched."""
 _TITLES = {"preview": "Previewing update", "up": "Updating", "destroy": "Destroying"}
 
 
@@ -25,6 +27,7 @@ class Progress:
         self._stack = stack
         self._started: dict[str, tuple[str, float, str]] = {}
         self._last: dict[str, str] = {}
+        self._told: dict[str, float] = {}
         self._steps: list[dict[str, Any]] = []
         self.collected = Collected()
 
@@ -72,7 +75,11 @@ class Progress:
         urn, text = body.get("urn", ""), body["message"].strip()
         if not body.get("ephemeral") or not text or urn not in self._started or self._last.get(urn) == text:
             return
-        self._last[urn] = text
+        now = time.monotonic()
+        same_kind = self._last.get(urn, "").split()[:1] == text.split()[:1]
+        if same_kind and now - self._told.get(urn, 0.0) < QUIET_SECONDS:
+            return
+        self._last[urn], self._told[urn] = text, now
         op, began, _ = self._started[urn]
         self._write(f" {SYMBOLS[op]} {label(urn)} {doing(op)} ({seconds(int(time.monotonic() - began))}) {text.splitlines()[0]}")
 

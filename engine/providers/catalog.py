@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engine.plugin_process import LineListener
 from engine.project import Project, for_program
 from engine.provider import Provider
 from engine.providers.builtin import BuiltinProvider, Lookup
@@ -11,7 +12,7 @@ from engine.providers.registry import Factory
 from engine.values import PropertyMap
 
 
-def factories(project: Project, config: PropertyMap, lookup: Lookup) -> Mapping[str, Factory]:
+def factories(project: Project, config: PropertyMap, lookup: Lookup, on_line: LineListener) -> Mapping[str, Factory]:
     """How to make each provider; they are imported when a program first uses them, for a preview without Docker is quick."""
 
     def kubernetes() -> Provider:
@@ -33,7 +34,7 @@ def factories(project: Project, config: PropertyMap, lookup: Lookup) -> Mapping[
         from engine.providers.dynamic import DynamicProvider
 
         texts, _ = for_program(config)
-        return DynamicProvider(project.python, project.program, texts, {}, project=project.name)
+        return DynamicProvider(project.python, project.program, texts, {}, project=project.name, on_line=on_line)
 
     return {
         "kubernetes": kubernetes,

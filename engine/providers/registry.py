@@ -63,7 +63,8 @@ class ProviderRegistry(Provider):
         factory = self._factories.get(package)
         if factory is None:
             raise ProviderError(
-                f"the embedded engine has no provider for package {package!r} (it has {', '.join(sorted(self._factories))}); it needs the pulumi CLI."
+                f"the embedded engine has no provider for package {package!r} (it has {', '.join(sorted(self._factories))}); "
+                "it needs the pulumi CLI."
             )
         return factory()
 
@@ -122,6 +123,12 @@ def _kind(key: str, old: PropertyMap, new: PropertyMap, replace: bool) -> Proper
     return PropertyDiff(f"{kind}-replace" if replace else kind, input_diff=True)
 
 
+_NOT_CONFIGURED = (
+    "The provider for this resource has inputs that are not known during preview.\n"
+    "This preview may not correctly represent the changes that will be applied during an update."
+)
+
+
 class _Unconfigured(Provider):
     """Stands in during a preview for a provider whose configuration is not known yet: everything it would say is unknown."""
 
@@ -138,7 +145,7 @@ class _Unconfigured(Provider):
     ) -> Diff:
         call.log(
             "warning",
-            "The provider for this resource has inputs that are not known during preview.\nThis preview may not correctly represent the changes that will be applied during an update.",
+            _NOT_CONFIGURED,
             False,
         )
         return Diff(Changes.UNKNOWN)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from conftest import Server, wait_for
+from tests.app_images.conftest import Server, wait_for
 from mcp import Client
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}

@@ -153,7 +153,9 @@ def replay(name: str, folder: Path) -> None:
         ours, theirs = resources(program.state), resources(recorded["state"]["deployment"])
         assert sorted(ours) == sorted(theirs)
         for urn in theirs:
-            assert json.dumps(ours[urn], indent=1, sort_keys=True) == json.dumps(theirs[urn], indent=1, sort_keys=True), f"run {number}: {urn}"
+            assert json.dumps(ours[urn], indent=1, sort_keys=True) == json.dumps(theirs[urn], indent=1, sort_keys=True), (
+                f"run {number}: {urn}"
+            )
     done = program.run("destroy", "--yes", "--skip-preview", step=STEPS[name][-1])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resources" not in program.state

@@ -57,9 +57,20 @@ def manager_name(server_side: bool, stored: str, inputs: Object) -> str:
     return annotation(inputs, PATCH_FIELD_MANAGER) or stored or f"{CLIENT_SIDE_MANAGER}-{secrets.token_hex(4)}"
 
 
+_CHILDLESS = frozenset({
+    "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "NetworkPolicy", "LimitRange",
+    "ResourceQuota", "PodDisruptionBudget", "HorizontalPodAutoscaler", "PriorityClass", "StorageClass",
+})  # fmt: skip
+"""Kinds that own no other objects. A foreground deletion has the garbage collector look for children first, at some 13 objects a second
+(300 ConfigMaps: 22 s, in the background 1 s). Should something own children through one of these after all, they still go, only later."""
+
+
 def propagation(inputs: Object) -> str:
-    """How dependents go on deletion: first (Foreground, the default), afterwards, or not at all."""
-    return {"orphan": "Orphan", "background": "Background"}.get(annotation(inputs, DELETION_PROPAGATION).lower(), "Foreground")
+    """How dependents go on deletion: first (Foreground, the default where there can be any), afterwards, or not at all."""
+    wanted = annotation(inputs, DELETION_PROPAGATION).lower()
+    if not wanted and kind_of(inputs) in _CHILDLESS and f"{api_version_of(inputs)}/{kind_of(inputs)}" in kinds.kinds():
+        return "Background"
+    return {"orphan": "Orphan", "background": "Background"}.get(wanted, "Foreground")
 
 
 @dataclass(frozen=True)
