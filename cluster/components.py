@@ -12,7 +12,7 @@ from cluster.configs import PAUSE_IMAGE
 from cluster.paths import Layout
 
 MANIFESTS_TASK = "manifests"
-"""Applies the system objects; done once the API server answers. A name in `after`, not a process."""
+"""Applies the system objects and takes back stale readiness, before a kubelet runs. A name in `after`, not a process."""
 PAUSE_IMAGE_TASK = "pause-image"
 """Puts the pause image into containerd."""
 TASKS = {MANIFESTS_TASK: ("kube-apiserver",), PAUSE_IMAGE_TASK: ("containerd",)}
@@ -187,7 +187,7 @@ def _node(layout: Layout, programs: Mapping[str, str]) -> list[Component]:
         Component(
             "kubelet",
             kubelet,
-            ("kube-apiserver", PAUSE_IMAGE_TASK),
+            (MANIFESTS_TASK, PAUSE_IMAGE_TASK),
             Health(url=f"http://{at.LOOPBACK}:{at.KUBELET_HEALTH_PORT}/healthz"),
             path,
         ),

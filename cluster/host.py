@@ -78,8 +78,9 @@ def restore(layout: Layout, kube_proxy: str | None) -> None:
     """Takes back everything that `prepare`, the kubelet, kube-proxy and containerd did to the machine."""
     cgroups.kill_cgroup(layout)
     mounts.unmount_below([layout.run, layout.state])
-    if kube_proxy and find("iptables"):
-        succeeds([kube_proxy, "--cleanup"])
+    if network.chains_are_up(layout):  # only then are the machine's Kubernetes rules ours: see `checks.refuse_kube_chains`
+        if kube_proxy:
+            succeeds([kube_proxy, "--cleanup"])
         network.remove_kube_chains()
     network.chains_down(layout)
     network.link_down(layout)

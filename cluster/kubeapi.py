@@ -58,9 +58,10 @@ class Api:
             text = error.read().decode(errors="replace")[:300]
             raise ClusterError(f"{manifest['kind']} {manifest['metadata']['name']} was refused: {text}") from error
 
-    def patch_status(self, path: str, body: Mapping[str, Any]) -> None:
-        """Merges `body` into the status of the object at `path`."""
-        self._call("PATCH", f"{path}/status", json.dumps(body).encode(), "application/merge-patch+json")
+    def patch_status(self, path: str, status: Mapping[str, Any], *, strategic: bool = False) -> None:
+        """Merges `status` into that of the object at `path`; `strategic` merges lists of built-in types by their keys."""
+        kind = "strategic-merge-patch" if strategic else "merge-patch"
+        self._call("PATCH", f"{path}/status", json.dumps({"status": status}).encode(), f"application/{kind}+json")
 
     def _call(self, method: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
         request = urllib.request.Request(self._server + path, data=body, method=method)  # noqa: S310 - always https

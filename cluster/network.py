@@ -83,6 +83,12 @@ def chains_up(layout: Layout) -> None:
             run([*iptables, "-t", table, "-I", hook, "1", "-j", chain])
 
 
+def chains_are_up(layout: Layout) -> bool:
+    """Whether this clone's chains are there: its cluster was started since the machine booted, and not stopped."""
+    iptables = find("iptables")
+    return bool(iptables) and succeeds([str(iptables), "--wait", "-t", "filter", "-S", chain_name(layout, "FORWARD")])
+
+
 def chains_down(layout: Layout) -> None:
     if not find("iptables"):
         return

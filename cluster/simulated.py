@@ -41,4 +41,4 @@ def create_nodes(api: Api, count: int) -> None:
     for number in range(count):
         manifest = node(number)
         api.apply(manifest)
-        api.patch_status(f"/api/v1/nodes/{manifest['metadata']['name']}", {"status": {"capacity": size, "allocatable": size}})
+        api.patch_status(f"/api/v1/nodes/{manifest['metadata']['name']}", {"capacity": size, "allocatable": size})

@@ -146,6 +146,8 @@ class Supervisor:
 
     def _apply_manifests(self) -> None:
         api = Api(api_server(self._launch.simulated), self._layout.pki)
+        if not self._launch.simulated:
+            manifests.mark_pods_not_ready(api)
         manifests.apply_all(api, manifests.load(self._launch.nodes, self._layout.pki))
 
     def _import_image(self) -> None:

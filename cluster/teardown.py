@@ -26,7 +26,7 @@ _VERY_LAST = ("etcd",)
 def teardown(layout: Layout) -> None:
     """Stops what runs of this clone's cluster. Does nothing where nothing runs."""
     launch = Launch.load(layout)
-    simulated = launch is None or launch.simulated
+    simulated = launch is not None and launch.simulated
     running = {p.stem for p in layout.pids.glob("*.pid")} - {"supervisor"}
     _stop(layout, [n for n in _FIRST if n in running])
     middle = running - {*_FIRST, *_LAST, *_VERY_LAST}

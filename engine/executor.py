@@ -250,7 +250,7 @@ class Executor:
             return
         provider = self._provider(new)
         call = self._context.call(step.urn)
-        read = await self._context.blocking(provider.read, call, new.id, None, self._plain(provider, new.inputs))
+        read = await self._context.blocking(provider.read, call, new.id, {}, self._plain(provider, new.inputs))
         if not read.id:
             raise ProviderError(f"resource '{new.id}' does not exist")
         new.id, new.outputs = read.id, self._outputs(provider, new, read.outputs)

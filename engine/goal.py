@@ -11,7 +11,7 @@ from pulumi.runtime.proto import alias_pb2, resource_pb2
 
 from engine.model import CustomTimeouts
 from engine.values import PropertyMap
-from engine.wire import from_struct, from_value, to_struct, to_value
+from engine.wire import dependencies_in, from_struct, from_value, number, to_struct, to_value
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def parse_duration(text: str) -> float | None:
     parts = _DURATION.findall(text)
     if "".join(n + u for n, u in parts) != text:
         raise ValueError(f"custom timeout {text!r} is not a duration such as '90s', '15m' or '1h30m'")
-    return sum(float(n) * _SECONDS[u] for n, u in parts)
+    return number(sum(float(n) * _SECONDS[u] for n, u in parts))
 
 
 def decode_timeouts(message: Any) -> CustomTimeouts:
@@ -188,6 +188,10 @@ def apply_transform(goal: Goal, response: resource_pb2.TransformResponse) -> Non
     """Takes over what a transform answered. An answer without options leaves them as they were."""
     if response.HasField("properties"):
         goal.properties = from_struct(response.properties, keep_none=False)
+        found = {key: dependencies_in(value) for key, value in response.properties.fields.items()}
+        goal.property_dependencies = {
+            key: sorted({*goal.property_dependencies.get(key, []), *found.get(key, ())}) for key in goal.properties
+        }
     if not response.HasField("options"):
         return
     options = response.options

@@ -7,6 +7,7 @@ rounds; a ciphertext is `v1:<nonce>:<AES-256-GCM>` in base64; a state `v1:<salt>
 from __future__ import annotations
 
 import base64
+import functools
 import getpass
 import hashlib
 import os
@@ -37,15 +38,20 @@ class PassphraseCrypter:
     def __init__(self, passphrase: str, state: str) -> None:
         """Raises SecretsError when the passphrase does not belong to the state."""
         parts = state.split(":", 2)
-        if len(parts) != 3 or parts[0] != "v1":
-            raise SecretsError(f"unsupported secrets state {state[:12]!r}: this engine knows version v1 of the passphrase provider only.")
+        try:
+            if len(parts) != 3 or parts[0] != "v1":
+                raise ValueError(parts[0])
+            salt = base64.b64decode(parts[1], validate=True)
+        except ValueError:
+            raise SecretsError(
+                f"encryption salt {state[:12]!r}…: is not one of the passphrase provider's, v1:<salt>:<probe>; was it cut short?"
+            ) from None
         self.state = state
-        salt = base64.b64decode(parts[1])
-        self._gcm = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32))
+        self._gcm = AESGCM(_derived(passphrase, salt))
         self._ciphertexts: dict[str, str] = {}
         try:
             matches = self._open(parts[2]) == _PROBE
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             matches = False
         if not matches:
             raise SecretsError(
@@ -56,7 +62,7 @@ class PassphraseCrypter:
     def new(cls, passphrase: str) -> PassphraseCrypter:
         """A crypter with a fresh salt."""
         salt = os.urandom(8)
-        gcm = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32))
+        gcm = AESGCM(_derived(passphrase, salt))
         crypter = cls.__new__(cls)
         crypter._gcm, crypter._ciphertexts = gcm, {}
         crypter.state = f"v1:{base64.b64encode(salt).decode()}:{crypter._seal(_PROBE)}"
@@ -92,6 +98,12 @@ class PassphraseCrypter:
         return self._gcm.decrypt(base64.b64decode(nonce), base64.b64decode(sealed), None).decode()
 
 
+@functools.lru_cache(maxsize=8)
+def _derived(passphrase: str, salt: bytes) -> bytes:
+    """The key. Takes 0.3 s on purpose, so it is kept for the preview and the update of one command."""
+    return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32)
+
+
 def passphrase(environment: Mapping[str, str] | None = None, *, interactive: bool | None = None) -> str:
     """The passphrase from the environment, from a file, or asked for. Set but empty is a passphrase, as for the CLI.
 
@@ -103,9 +115,19 @@ def passphrase(environment: Mapping[str, str] | None = None, *, interactive: boo
     if env.get(FILE_VARIABLE):
         path = Path(env[FILE_VARIABLE])
         try:
-            return path.read_text().strip()
-        except OSError as error:
-            raise SecretsError(f"{FILE_VARIABLE}: {path}: {error.strerror}. Name a file that can be read.") from None
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not text"
+            raise SecretsError(f"{FILE_VARIABLE}: {path}: {reason}. Name a file that can be read.") from None
     if sys.stdin.isatty() if interactive is None else interactive:
-        return getpass.getpass("Enter your passphrase to unlock config/secrets: ")
+        return _asked()
     raise SecretsError(f"passphrase must be set with {VARIABLE} or {FILE_VARIABLE} environment variables")
+
+
+@functools.lru_cache(maxsize=1)
+def _asked() -> str:
+    """Asks once a command, however many of its parts want to know."""
+    try:
+        return getpass.getpass("Enter your passphrase to unlock config/secrets\n    (set PULUMI_CONFIG_PASSPHRASE to remember): ")
+    except EOFError:
+        raise SecretsError(f"no passphrase was entered; set it with {VARIABLE} or {FILE_VARIABLE}") from None

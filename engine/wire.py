@@ -79,6 +79,21 @@ def _special(signature: str, fields: Any) -> Value:
     raise ValueError(f"unrecognized signature {signature!r} in a property value")
 
 
+def dependencies_in(value: struct_pb2.Value) -> set[str]:
+    """URNs that the output values in an encoded value depend on; decoding drops them."""
+    match value.WhichOneof("kind"):
+        case "list_value":
+            return {urn for item in value.list_value.values for urn in dependencies_in(item)}
+        case "struct_value":
+            fields = value.struct_value.fields
+            own: set[str] = set()
+            if SIGNATURE_KEY in fields and fields[SIGNATURE_KEY].string_value == OUTPUT_SIGNATURE and "dependencies" in fields:
+                own = {item.string_value for item in fields["dependencies"].list_value.values}
+            return own | {urn for key, item in fields.items() if key != "dependencies" for urn in dependencies_in(item)}
+        case _:
+            return set()
+
+
 def secret(value: Value) -> Value:
     """Marks a value secret; a secret of a secret is one secret, and an unknown stays visible as unknown inside."""
     return value if isinstance(value, Secret) else Secret(value)

@@ -62,7 +62,7 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
         base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say)
         if base:
             config = {"sophia:platform": {"images": {"base": base}}}
-        wheels.fill(say)
+        wheels.fill(say, images=root / "app_images")
     machine.remember(config, environment)
     with phases.phase("preview and policy"):
         status = sophia(["preview", "--stack", stack, "--cwd", str(root)])

@@ -104,7 +104,11 @@ def _mirror(source: Path, target: Path) -> bool:
 
 
 def _same(path: Path, wanted: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size == wanted.stat().st_size
+    """Whether `path` is `wanted` itself, or a copy of it: copies keep the time."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    have, want = path.stat(), wanted.stat()
+    return (have.st_size, have.st_mtime_ns) == (want.st_size, want.st_mtime_ns)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -58,7 +58,11 @@ def main(arguments: list[str]) -> NoReturn:
 def server_command(environ: Mapping[str, str], options: list[str]) -> list[str]:
     """The command line of the server; makes its data directory where there is none."""
     pgdata = Path(environ.get("PGDATA") or DEFAULT_PGDATA)
-    prepare(pgdata, environ)
+    try:
+        prepare(pgdata, environ)
+    except OSError as error:
+        place = error.filename or pgdata
+        raise EntrypointError(f"{place}: {error.strerror}. User id {os.geteuid()} must be able to write the volume.") from None
     sockets = SOCKET_DIR if os.access(SOCKET_DIR, os.W_OK) else "/tmp"  # noqa: S108 - the container's own
     fixed = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={sockets}"]
     return ["postgres", "-D", str(pgdata), *fixed, *options]
@@ -78,14 +82,11 @@ def prepare(pgdata: Path, environ: Mapping[str, str]) -> None:
         raise EntrypointError(f"{pgdata} is neither empty nor a data directory. Empty it, or let PGDATA name another folder.")
     if pgdata.is_mount():
         raise EntrypointError(f"{pgdata} is a volume itself. Let PGDATA name a folder in it, for example {pgdata}/pgdata.")
-    try:
-        pgdata.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        initialise(unfinished, environ)
-        unfinished.rename(pgdata)
-        _sync(pgdata.parent)
-    except OSError as error:
-        raise EntrypointError(f"{error.filename or pgdata}: {error.strerror}. The volume must be writable.") from None
+    pgdata.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    initialise(unfinished, environ)
+    unfinished.rename(pgdata)
+    _sync(pgdata.parent)
 
 
 def initialise(folder: Path, environ: Mapping[str, str]) -> None:
@@ -93,7 +94,7 @@ def initialise(folder: Path, environ: Mapping[str, str]) -> None:
     user = environ.get("POSTGRES_USER") or "postgres"
     database = environ.get("POSTGRES_DB") or user
     password = environ.get("POSTGRES_PASSWORD_FILE")
-    if not password or not os.access(password, os.R_OK) or not Path(password).read_text().strip():
+    if not password or not os.access(password, os.R_OK) or not Path(password).read_bytes().strip():
         raise EntrypointError("POSTGRES_PASSWORD_FILE does not name a readable file with a password. Mount one and name it.")
     try:
         pwd.getpwuid(os.geteuid())

@@ -27,7 +27,8 @@ log = logs.logger(__name__)
 # crosses our close on the wire would be lost.
 _KEEP_ALIVE_SECONDS = 75
 
-_PART_TIMEOUT_SECONDS = 5
+# Seconds each part has to stop. The kubelet kills 5 s after the grace is over; a part that hangs must leave time to the others.
+_PART_TIMEOUT_SECONDS = 2
 _HURRIED_PART_TIMEOUT_SECONDS = 1
 
 

@@ -77,7 +77,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def run_entrypoint(folder: Path, environment: dict[str, str], arguments: list[str], log: Path) -> int:
-    """Runs the image's entrypoint as a child process that is not root; returns its id."""
+    """Runs the image's entrypoint as a child that is not root, in a process group of its own; returns its id."""
     child = os.fork()
     if child:
         return child
@@ -87,6 +87,7 @@ def run_entrypoint(folder: Path, environment: dict[str, str], arguments: list[st
         os.dup2(output, 2)
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", buffering=1)
         sys.stderr = sys.__stderr__ = os.fdopen(2, "w", buffering=1)
+        os.setpgid(0, 0)
         os.chdir(folder)
         if os.getuid() == 0:
             os.setgroups([])

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.app_images.conftest import Server, wait_for
 from mcp import Client
+
+from tests.app_images.conftest import Server, wait_for
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 

@@ -107,9 +107,7 @@ def test_a_missing_file_names_the_variable_that_says_where_it_is(tmp_path):
         load({"SOPHIA_SETTINGS_DIR": str(tmp_path)})
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "cannot be read"), ("", "is empty"), ("\n", "is empty"), (b"\xff\xfe", "not UTF-8")]
-)
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("", "is empty"), ("\n", "is empty"), (b"\xff\xfe", "not UTF-8")])
 def test_a_secret_that_is_not_there_is_named_with_its_path(tmp_path, content, words):
     if content is not None:
         (tmp_path / "postgres-password").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import subprocess
 import sys
 import textwrap
 import threading
@@ -11,10 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import docker
 import pytest
 
+from cluster import api as cluster
+from cluster import packages
+from cluster.api import ClusterStatus
+from cluster.paths import Layout
 from engine.deployment import Deployment, Operation, Result
 from engine.journal import SnapshotManager
 from engine.model import ResourceState, Snapshot
@@ -23,6 +30,7 @@ from engine.program import ProgramSpec
 from engine.provider import Call, Changes, Checked, CheckFailure, Created, Diff, InitError, Provider, ProviderError, Read
 from engine.providers.builtin import BuiltinProvider
 from engine.values import UNKNOWN, PropertyMap, equal
+from ops import base_image
 
 
 @dataclass
@@ -238,3 +246,42 @@ class EngineFixture:
 @pytest.fixture
 def engine(tmp_path: Path) -> EngineFixture:
     return EngineFixture(tmp_path)
+
+
+class RecordedImages:
+    """The base image under the name that the recorded programs use, on the node and in the Docker engine."""
+
+    NAME = "localhost/python:3.11-bookworm"
+    NAMESPACES: ClassVar = {
+        "kubernetes-basics": "golden-basics",
+        "update-and-replace": "golden-update",
+        "failed-rollout": "golden-rollout",
+    }
+
+    def __init__(self, status: ClusterStatus) -> None:
+        self._kubectl = str(cluster.kubectl())
+        base = base_image.ensure_base_image(status.docker_host, status.registry, lambda text: None)
+        engine = docker.DockerClient(base_url=status.docker_host)
+        engine.images.get(base).tag(*self.NAME.rsplit(":", 1))
+        layout = Layout.of()
+        ctr = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io", "images"]
+        environment = {**os.environ, "PATH": packages.search_path()}
+        subprocess.run([*ctr, "pull", "--plain-http", base], check=True, capture_output=True, env=environment)
+        subprocess.run([*ctr, "tag", "--force", base, self.NAME], check=True, capture_output=True, env=environment)
+
+    def clean(self, program: str) -> None:
+        """Removes what a failed test left, so that the next run starts from nothing."""
+        names = [self.NAMESPACES[program]] if program in self.NAMESPACES else []
+        flags = ["--ignore-not-found", "--wait=true", "--timeout=120s"]
+        if names:
+            subprocess.run([self._kubectl, "delete", "namespace", *names, *flags], check=True, capture_output=True)
+        listed = [self._kubectl, "get", "configmap", "-n", "default", "-o", "name"]
+        found = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+        left = [name for name in found if "kube-root-ca" not in name]
+        if left:
+            subprocess.run([self._kubectl, "delete", "-n", "default", *left, *flags], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def recorded_images(real_cluster: ClusterStatus) -> RecordedImages:
+    return RecordedImages(real_cluster)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.engine.recordings import PASSPHRASE, load, runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from engine.checkpoint import (
 from engine.model import ResourceState, Snapshot
 from engine.secrets import PassphraseCrypter
 from engine.values import UNKNOWN, Archive, Asset, ResourceRef, Secret
+from tests.engine.recordings import PASSPHRASE, load, runs
 
 
 @pytest.fixture(scope="module")

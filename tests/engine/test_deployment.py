@@ -46,7 +46,12 @@ def test_replacement_creates_first_and_deletes_last(engine):
 
 
 def test_delete_before_replace_takes_dependents_with_it(engine):
-    program = 'a = Thing("a", fixed="{}"); Thing("uses", key=a.id); Thing("mentions", y=a.id); Thing("after", opts=ResourceOptions(depends_on=[a]))'
+    program = """
+    a = Thing("a", fixed="{}")
+    Thing("uses", key=a.id)
+    Thing("mentions", y=a.id)
+    Thing("after", opts=ResourceOptions(depends_on=[a]))
+    """
     engine(program.format(1))
     replaced = engine(program.format(2))
     assert replaced.steps[:4] == [("delete-replaced", "uses"), ("delete-replaced", "a"), ("replace", "a"), ("create-replacement", "a")]

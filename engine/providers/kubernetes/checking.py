@@ -15,6 +15,7 @@ from engine.providers.kubernetes.objects import (
     mark_secrets,
     metadata,
     namespace_of,
+    pluck,
     set_metadata,
     to_object,
     to_properties,
@@ -22,6 +23,7 @@ from engine.providers.kubernetes.objects import (
 from engine.providers.kubernetes.session import Session
 from engine.values import UNKNOWN, PropertyMap, contains_secret
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
 _LIST = (
     "list resources exist for compatibility with YAML manifests and Helm charts, and cannot be created directly. "
     "Use the underlying resource type instead"
@@ -43,10 +45,13 @@ def check(session: Session, call: Call, old_inputs: PropertyMap | None, inputs: 
     _warn(session, call, new)
     if failures := _failures(session, call, new):
         return Checked(inputs, failures)
-    if old_inputs:
-        naming.adopt(new, to_object(old_inputs))
+    old = to_object(old_inputs) if old_inputs else {}
+    if old:
+        naming.adopt(new, old)
     else:
         naming.assign(new, call.urn, random_seed)
+    if _has_label(old) or not (old or session.server_side):
+        _label(new)
     if session.namespace and metadata(new).get("namespace") is not UNKNOWN and not namespace_of(new) and session.is_namespaced(kind):
         set_metadata(new, "namespace", session.namespace)
     if is_crd(new):
@@ -54,6 +59,17 @@ def check(session: Session, call: Call, old_inputs: PropertyMap | None, inputs: 
     if session.rendering and contains_secret(inputs):
         call.log("warning", "rendered YAML will contain a secret value in plaintext", False)
     return Checked(mark_secrets(to_properties(new), inputs))
+
+
+def _has_label(obj: Object) -> bool:
+    return bool(pluck(obj, "metadata", "labels", MANAGED_BY) == "pulumi")
+
+
+def _label(obj: Object) -> None:
+    """Client-side mode has no field managers to tell whose an object is, so a label says it."""
+    meta = obj.setdefault("metadata", {})
+    if meta is not UNKNOWN and meta.get("labels") is not UNKNOWN:
+        meta.setdefault("labels", {})[MANAGED_BY] = "pulumi"
 
 
 def _warn(session: Session, call: Call, new: Object) -> None:

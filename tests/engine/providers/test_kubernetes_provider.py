@@ -105,7 +105,7 @@ def test_what_cannot_be_tried_is_previewed_as_its_inputs(
 
 def test_an_object_that_exists_is_not_taken_over_silently(api: FakeApi, provider: KubernetesProvider, log: Log) -> None:
     api.put(PATH, config_map(data={"theirs": "1"}))
-    with pytest.raises(ProviderError, match='was not successfully created.*"settings" already exists'):
+    with pytest.raises(ProviderError, match=r'was not successfully created.*"settings" already exists'):
         provider.create(call(log), config_map())
     assert api.objects[PATH]["data"] == {"theirs": "1"}
 
@@ -204,7 +204,7 @@ def test_another_field_manager_takes_over_and_the_old_one_lets_go(api: FakeApi, 
     meta = {"name": "settings", "namespace": "default", "annotations": {"pulumi.com/patchFieldManager": "team-a"}}
     result = provider.update(call(log), "default/settings", config_map(), outputs, config_map(metadata=meta), [])
     assert result["__fieldManager"] == "team-a"
-    path, query, body = api.sent("PATCH")[-1]
+    _, query, body = api.sent("PATCH")[-1]
     assert (query["fieldManager"], body["metadata"]) == (outputs["__fieldManager"], {"name": "settings", "namespace": "default"})
     assert "data" not in body
 
@@ -236,6 +236,9 @@ def test_ignored_fields_stay_as_they_are(api: FakeApi, provider: KubernetesProvi
 
 def test_client_side_mode_sends_what_differs(api: FakeApi, log: Log) -> None:
     provider = configured({"kubeconfig": api.kubeconfig, "enableServerSideApply": "false", "enableConfigMapMutable": "true"})
+    checked = provider.check(call(log), None, config_map(), b"s").inputs
+    assert checked["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "pulumi"}
+    assert "labels" not in provider.check(call(log), config_map(), config_map(), b"s").inputs["metadata"]
     outputs = made(provider, log, config_map(data={"a": "1", "b": "1"}))
     assert outputs["__fieldManager"] == "pulumi-kubernetes"
     result = provider.update(call(log), "default/settings", {}, outputs, config_map(data={"a": "2"}), [])
@@ -359,7 +362,7 @@ def test_a_preview_goes_on_without_a_cluster_and_says_so_once(log: Log) -> None:
 
 def test_operations_fail_without_a_cluster(log: Log) -> None:
     provider, state = unreachable(), {**config_map(), "__inputs": config_map()}
-    with pytest.raises(ProviderError, match="configured Kubernetes cluster is unreachable: .*onnection refused"):
+    with pytest.raises(ProviderError, match=r"configured Kubernetes cluster is unreachable: .*onnection refused"):
         provider.create(call(log), config_map())
     for operation in (
         lambda: provider.delete(call(log), "default/settings", config_map(), state),
