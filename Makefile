@@ -55,5 +55,6 @@ lock: ## Compiles the hash-pinned requirement sets anew from pyproject.toml and 
 	@for set in base:"" dev:"--extra test --extra dev"; do \
 	  $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $${set#*:} pyproject.toml -o requirements/$${set%%:*}.txt; done
 	@grep -E '^uv==' -A 40 requirements/dev.txt | sed -n '1p;2,$${/^[^ ]/q;p}' | grep -v '# via' > requirements/uv.txt
-	@for set in policies/requirements app_images/*/requirements; do [ -f $$set.in ] || [ -f $${set%/requirements}/requirements.in ] || continue; \
-	  $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $$set.in -o $$set.txt; done
+	@for set in policies app_images/*/; do set=$${set%/}; [ -f $$set/requirements.in ] || continue; \
+	  excludes=$$([ -f $$set/excludes.txt ] && echo --excludes $$set/excludes.txt); \
+	  $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 $$excludes $$set/requirements.in -o $$set/requirements.txt; done

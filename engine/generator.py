@@ -17,7 +17,7 @@ from engine.model import ROOT_STACK_TYPE, ResourceState, is_provider, make_urn, 
 from engine.policing import Policies
 from engine.provider import Changes, Checked, Diff, Provider, ProviderError
 from engine.steps import Op, Step
-from engine.values import UNKNOWN, PropertyMap, equal, reveal
+from engine.values import UNKNOWN, PropertyMap, Value, equal, map_leaves, reveal, unwrap
 
 
 class StepGenerator:
@@ -367,7 +367,7 @@ class StepGenerator:
             await self._ensure_provider(state)
             provider = self._provider(state)
             assert provider is not None, "custom resources have providers"
-            inputs = {k: UNKNOWN if k in touched else v for k, v in state.inputs.items()}
+            inputs = {k: _unknown_leaves(v) if k in touched else v for k, v in state.inputs.items()}
             diff = await self._ask_diff(provider, state, inputs, ())
             if must_replace(diff):
                 found.append((state, _replace_keys(diff)))
@@ -443,6 +443,11 @@ class StepGenerator:
     def deleted(self) -> set[str]:
         """URNs that are deleted in this run; a `deletedWith` of one of them spares the provider call."""
         return self._deleted
+
+
+def _unknown_leaves(value: Value) -> Value:
+    """The same shape with nothing known in it: that is how precisely Pulumi names what forces a dependent's replacement."""
+    return map_leaves(unwrap(value), lambda leaf: UNKNOWN)
 
 
 def _replace_keys(diff: Diff) -> list[str]:

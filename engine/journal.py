@@ -1,62 +1,78 @@
 """Keeps the recorded state up to date while an operation runs, so that a crash at any moment loses nothing.
 
 Small states are written whole after every change, which the CLI can read at any time. Writing a large one whole for every
-resource would be quadratic, so changes go to a journal beside it, one line each, and are folded in at the end or by the
-next run after a crash.
+resource would be quadratic, so from `JOURNAL_ABOVE` resources on changes go to a journal beside it, one line each, and are
+folded in at the end or by the next run after a crash.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from engine.backend import FileBackend
-from engine.checkpoint import Crypter, decode_deployment, decode_resource, encode_deployment, encode_resource
 from engine.model import PendingOperation, ResourceState, Snapshot
 
 JOURNAL_ABOVE = 200
-"""Resources from which on a journal is used: a whole write of 200 takes about 10 ms, of 3000 about 200 ms."""
+"""Resources from which on a journal is used: writing 200 of Kubernetes whole takes 10 ms, 3000 of them 200 ms."""
+COMPACT_ABOVE = 64 * 2**20
+"""Bytes of journal after which it is folded in, so that neither the file nor a recovery grows without bound."""
+
+
+class Journal(Protocol):
+    """Where single changes go."""
+
+    @property
+    def size(self) -> int: ...
+    def start(self, header: dict[str, Any]) -> None: ...
+    def append(self, record: dict[str, Any], *, durable: bool) -> None: ...
 
 
 class SnapshotManager:
     """The state during an operation: new resources in the order of their completion, then the old ones not touched yet.
 
-    That order is what makes a state valid at every moment: what a resource refers to was completed before it.
-    Thread-safe. `persist` is called with the whole state; an `append` for single changes is optional.
+    That order is what makes a state valid at every moment: what a resource refers to was completed before it. Operations
+    that the last run left open stay on record until one on the same resource succeeds, or this run does: what they may have
+    made is still to be found. Thread-safe. `persist` is called with the whole state and returns its fingerprint.
     """
 
     def __init__(
         self,
         base: Snapshot,
-        persist: Callable[[Snapshot], None],
-        append: Callable[[dict[str, Any]], None] | None = None,
+        persist: Callable[[Snapshot], str],
+        journal: Journal | None = None,
         encode: Callable[[ResourceState], dict[str, Any]] | None = None,
+        above: int = JOURNAL_ABOVE,
+        changed: Callable[[ResourceState], None] = lambda state: None,
     ) -> None:
-        self._base = list(base.resources)
+        """Without a journal (and the encoder that it needs) the state is always written whole.
+
+        `changed` is told of every resource that is not as it was when it was last written.
+        """
         self._metadata = base.metadata
+        self._base = list(base.resources)
         self._index = {id(state): index for index, state in enumerate(self._base)}
         self._gone: set[int] = set()
         self._news: dict[int, ResourceState] = {}
         self._numbers: dict[int, int] = {}
+        self._open = list(base.pending_operations)
         self._pending: dict[int, PendingOperation] = {}
         self._next = 0
         self._persist = persist
-        self._append = append
+        self._journal = journal
         self._encode = encode
+        self._above = above
+        self._changed = changed
+        self._journaling = False
         self._lock = threading.RLock()
-        self._dirty = False
 
     def snapshot(self) -> Snapshot:
         with self._lock:
             olds = [state for index, state in enumerate(self._base) if index not in self._gone]
-            return Snapshot([*self._news.values(), *olds], list(self._pending.values()), self._metadata)
+            return Snapshot([*self._news.values(), *olds], [*self._still_open(), *self._pending.values()], self._metadata)
 
     def begin(self, op_type: str, resource: ResourceState) -> int:
-        """Notes that an operation is about to start; on disk before the provider is called."""
+        """Notes that an operation is about to start; on disk when this returns, which is before the provider is called."""
         with self._lock:
             ticket = self._take_number()
             self._pending[ticket] = PendingOperation(resource, op_type)
@@ -66,8 +82,10 @@ class SnapshotManager:
     def success(self, ticket: int | None, old: ResourceState | None = None, new: ResourceState | None = None) -> None:
         """`old` is no more, `new` is; either may be absent."""
         with self._lock:
-            self._pending.pop(ticket, None) if ticket is not None else None
-            self._write({"end": ticket, **self._swap(old, new)}, new)
+            done = None if ticket is None else self._pending.pop(ticket, None)
+            if done is not None:
+                self._open = [p for p in self._open if p.resource.urn != done.resource.urn]
+            self._write({"end": ticket, "done": True, **self._swap(old, new)}, new)
 
     def failure(self, ticket: int) -> None:
         """The operation did not happen."""
@@ -79,19 +97,25 @@ class SnapshotManager:
         """An unchanged resource. Written with the next change, for losing this in a crash loses nothing."""
         with self._lock:
             record = self._swap(old, new)
-            if self._append is not None:
-                self._write(record, new, durable=False)
-            self._dirty = True
+            if self._journaling:
+                self._append(record, new, durable=False)
 
     def outputs(self, resource: ResourceState) -> None:
         """A recorded resource changed in place."""
         with self._lock:
             self._write({"again": self._reference(resource)}, resource)
 
-    def close(self) -> None:
-        """Writes the whole state."""
+    def close(self, *, complete: bool = True) -> None:
+        """Writes the whole state. `complete`: everything was done, so that nothing of an earlier run is open any more."""
         with self._lock:
-            self._persist(self.snapshot())
+            if complete:
+                self._open = []
+            self._persist_whole()
+
+    def _still_open(self) -> list[PendingOperation]:
+        """What an earlier run left open and is not under way again."""
+        busy = {p.resource.urn for p in self._pending.values()}
+        return [p for p in self._open if p.resource.urn not in busy]
 
     def _take_number(self) -> int:
         self._next += 1
@@ -119,105 +143,51 @@ class SnapshotManager:
         if id(state) in self._index:
             self._gone.add(self._index[id(state)])
         else:
-            self._news.pop(self._numbers[id(state)], None)
+            self._news.pop(self._numbers.pop(id(state)), None)
 
-    def _write(self, record: dict[str, Any], resource: ResourceState | None, *, durable: bool = True) -> None:
-        if self._append is None:
-            self._persist(self.snapshot())
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _write(self, record: dict[str, Any], resource: ResourceState | None) -> None:
+        if resource is not None:
+            self._changed(resource)
+        if self._journaling:
+            assert self._journal is not None, "journaling has a journal"
+            self._append(record, resource, durable=True)
+            if self._journal.size > COMPACT_ABOVE:
+                self._start_journal()
+        elif self._journal is not None and len(self._news) + len(self._base) - len(self._gone) > self._above:
+            self._start_journal()
         else:
-            assert self._encode is not None, "a journal needs an encoder"
-            if resource is not None:
-                record["resource"] = self._encode(resource)
-            self._append({**record, "durable": durable})
+            self._persist(self.snapshot())
+
+    def _append(self, record: dict[str, Any], resource: ResourceState | None, *, durable: bool) -> None:
+        assert self._journal is not None and self._encode is not None, "journaling has a journal and an encoder"
+        if resource is not None:
+            record["resource"] = self._encode(resource)
+        self._journal.append(record, durable=durable)
+
+    def _persist_whole(self) -> str:
+        if self._journaling:
+            self._append(dict(FOLD), None, durable=True)
+        return self._persist(self.snapshot())
+
+    def _start_journal(self) -> None:
+        """Writes the state whole and makes it the base that the journal counts from."""
+        assert self._journal is not None, "called with a journal"
+        whole = self.snapshot()
+        settled, opened = len(self._news), len(self._still_open())
+        fingerprint = self._persist_whole()
+        tickets = {str(ticket): opened + place for place, ticket in enumerate(self._pending)}
+        self._base = whole.resources
+        self._gone = set()
+        self._news = dict(enumerate(whole.resources[:settled], 1))
+        self._numbers = {id(state): number for number, state in self._news.items()}
+        self._index = {id(state): place for place, state in enumerate(self._base) if place >= settled}
+        self._gone = set(range(settled))
+        self._next = max(self._next, settled)
+        self._journal.start({"base": fingerprint, "settled": settled, "tickets": tickets})
+        self._journaling = True
 
 
-class Journal:
-    """The file of single changes beside a stored state."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("a")
-        self._file_lock = threading.Lock()
-
-    def append(self, record: dict[str, Any]) -> None:
-        durable = record.pop("durable", True)
-        with self._file_lock:
-            self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
-            if durable:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-
-    def remove(self) -> None:
-        self._file.close()
-        self.path.unlink(missing_ok=True)
-
-
-def replay(base: Snapshot, lines: list[str], crypter: Crypter) -> Snapshot:
-    """The state that a journal leads to. A torn last line, as a crash leaves it, is ignored."""
-    bases: dict[int, ResourceState] = dict(enumerate(base.resources))
-    news: dict[int, ResourceState] = {}
-    pending: dict[int, PendingOperation] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        resource = decode_resource(record["resource"], crypter) if "resource" in record else None
-        if "begin" in record and resource is not None:
-            pending[record["begin"]] = PendingOperation(resource, record["type"])
-        pending.pop(record.get("end"), None)
-        for key in ("old", "again"):
-            if key not in record:
-                continue
-            kind, number = record[key]
-            target = bases if kind == "base" else news
-            if key == "old":
-                target.pop(number, None)
-            elif resource is not None and number in target:
-                target[number] = resource
-        if "new" in record and resource is not None:
-            news[record["new"]] = resource
-    resources = [*news.values(), *(bases[i] for i in sorted(bases))]
-    return Snapshot(resources, list(pending.values()), base.metadata)
-
-
-class StackState:
-    """The state of one stack in a backend, for one operation. Open it under the backend's lock."""
-
-    def __init__(self, backend: FileBackend, project: str, stack: str, crypter: Crypter) -> None:
-        self._backend, self._project, self._stack, self._crypter = backend, project, stack, crypter
-        self._journal: Journal | None = None
-        path = backend.state_file(project, stack)
-        self._journal_path = path.with_name(f"{stack}.journal")
-
-    def load(self) -> Snapshot:
-        """The recorded state, with what a crashed run left in its journal folded in (and the journal removed)."""
-        from engine.checkpoint import deployment_of
-
-        document = self._backend.load(self._project, self._stack)
-        snapshot = decode_deployment(deployment_of(document), self._crypter) if document else Snapshot()
-        if self._journal_path.exists():
-            snapshot = replay(snapshot, self._journal_path.read_text().splitlines(), self._crypter)
-            self.save(snapshot)
-            self._journal_path.unlink()
-        return snapshot
-
-    def save(self, snapshot: Snapshot) -> None:
-        self._backend.save(self._project, self._stack, encode_deployment(snapshot, self._crypter))
-
-    def manager(self, snapshot: Snapshot, *, expected: int = 0) -> SnapshotManager:
-        """A manager that keeps this state while an operation runs; `expected` is how many resources it may grow to."""
-        self._backend.back_up(self._project, self._stack)
-        cleared = Snapshot(snapshot.resources, [], snapshot.metadata)
-        self.save(cleared)
-        if max(len(snapshot.resources), expected) <= JOURNAL_ABOVE:
-            return SnapshotManager(cleared, self.save)
-        self._journal = Journal(self._journal_path)
-        return SnapshotManager(cleared, self.save, self._journal.append, lambda state: encode_resource(state, self._crypter))
-
-    def finish(self, manager: SnapshotManager) -> None:
-        """Writes the final state; after that the journal has served."""
-        manager.close()
-        if self._journal is not None:
-            self._journal.remove()
-            self._journal = None
+FOLD = {"fold": True}
+"""The last record before the state is written whole: a journal that ends so and does not match the state is in it already."""

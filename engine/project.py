@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from engine import paths, yaml_file
 from engine.checkpoint import Crypter
 from engine.secrets import SecretsError
-from engine.values import PropertyMap, Secret, contains_secret, map_leaves, reveal
+from engine.values import PropertyMap, Secret, contains_secret, is_number, map_leaves, reveal
+from engine.wire import number
+
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_NAME_RULE = "letters, digits, `-`, `_` and `.`, at most 100"
 
 
 class ProjectError(Exception):
@@ -66,44 +70,61 @@ def find_project(cwd: Path) -> Project:
 
 
 def load_project(path: Path) -> Project:
+    """What a Pulumi.yaml says. Raises ProjectError."""
     raw = load_yaml(path)
     name = raw.get("name")
-    if not isinstance(name, str) or not name:
-        raise ProjectError(f"{path}: name: is missing. Give the project a name.")
-    runtime = raw.get("runtime")
+    if not isinstance(name, str) or not _PROJECT_NAME.fullmatch(name):
+        raise ProjectError(f"{path}: name: {'is missing' if name is None else f'{name!r}'}. Give the project a name of {_NAME_RULE}.")
+    config = raw.get("config")
+    old_config_dir = config if isinstance(config, str) else ""  # `config: folder` once meant what `stackConfigDir: folder` does
+    if str(_object(path, raw, "options").get("refresh") or "never") != "never":
+        raise ProjectError(f"{path}: options.refresh: the embedded engine does not refresh before an update; this needs the pulumi CLI.")
+    return Project(
+        root=path.parent,
+        name=name,
+        main=_text_at(path, raw, "main"),
+        runtime_options=_runtime_options(path, raw.get("runtime")),
+        backend_url=_text_at(path, _object(path, raw, "backend"), "url"),
+        stack_config_dir=_text_at(path, raw, "stackConfigDir") or old_config_dir,
+        config={} if old_config_dir else _object(path, raw, "config"),
+    )
+
+
+def _runtime_options(path: Path, runtime: Any) -> dict[str, Any]:
     kind = runtime.get("name") if isinstance(runtime, dict) else runtime
     if kind != "python":
         raise ProjectError(
             f"{path}: runtime: {kind!r} is not python; the embedded engine runs Python programs only, others need the pulumi CLI."
         )
-    options = runtime.get("options") if isinstance(runtime, dict) else None
-    backend = raw.get("backend") or {}
-    return Project(
-        root=path.parent,
-        name=name,
-        main=str(raw.get("main") or ""),
-        runtime_options=dict(options or {}),
-        backend_url=str(backend.get("url") or ""),
-        stack_config_dir=str(raw.get("stackConfigDir") or ""),
-        config=dict(raw.get("config") or {}),
-    )
+    options = _object(path, runtime, "options") if isinstance(runtime, dict) else {}
+    toolchain = options.get("toolchain", "pip")
+    if toolchain not in ("pip", "uv"):
+        raise ProjectError(f"{path}: runtime.options.toolchain: {toolchain!r} needs the pulumi CLI; the embedded engine knows pip and uv.")
+    return {"virtualenv": ".venv", **options} if toolchain == "uv" else options
+
+
+def _object(path: Path, raw: dict[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ProjectError(f"{path}: {key}: {value!r} is not an object.")
+    return {str(k): v for k, v in value.items()}
+
+
+def _text_at(path: Path, raw: dict[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ProjectError(f"{path}: {key}: {value!r} is not a text.")
+    return value or ""
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML object from a file. Raises ProjectError with file and line."""
     try:
-        loaded = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ProjectError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise ProjectError(f"{path}{where}: is not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ProjectError(f"{path}: is not a YAML object.")
-    return loaded
+        return yaml_file.load(path)
+    except yaml_file.YamlFileError as error:
+        raise ProjectError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -130,12 +151,9 @@ def load_stack_file(path: Path) -> StackFile:
             "Use `--engine pulumi` with that backend."
         )
     provider = str(raw.get("secretsprovider") or "")
-    if provider and not provider.startswith("passphrase"):
+    if provider not in ("", "default", "passphrase"):
         raise ProjectError(f"{path}: secretsprovider: {provider!r} needs the pulumi CLI; the embedded engine has `passphrase` only.")
-    config = raw.get("config") or {}
-    if not isinstance(config, dict):
-        raise ProjectError(f"{path}: config: is not an object.")
-    return StackFile(path, str(raw.get("encryptionsalt") or ""), config)
+    return StackFile(path, _text_at(path, raw, "encryptionsalt"), _object(path, raw, "config"))
 
 
 def resolve_config(
@@ -151,10 +169,18 @@ def resolve_config(
             config[key] = _decrypt(value, crypter)
         except SecretsError as error:
             problems.append(f"{stack_file.path}: {key}: {error}")
+    for key in _qualified(project, overrides or {}):
+        if key in _declared_secret(project):
+            config[key] = Secret(reveal(config[key]))
     problems += _schema_problems(project, config, stack_file.path)
     if problems:
         raise ProjectError("\n".join(problems))
     return config
+
+
+def _declared_secret(project: Project) -> set[str]:
+    secret = {key: d for key, d in project.config.items() if isinstance(d, dict) and d.get("secret")}
+    return set(_qualified(project, secret))
 
 
 def _qualified(project: Project, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +207,7 @@ def plaintexts(config: PropertyMap) -> set[str]:
     def note(value: Any) -> Any:
         if isinstance(value, Secret):
             inner = reveal(value.value)
-            map_leaves(inner, lambda v: found.add(str(v)))
+            map_leaves(inner, lambda v: found.add(str(v)) if isinstance(v, str | int | float) and not isinstance(v, bool) else None)
         return value
 
     for value in config.values():
@@ -190,7 +216,9 @@ def plaintexts(config: PropertyMap) -> set[str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """As the SDK wants it: texts as they are, everything else as JSON, whole numbers without a fraction."""
+    whole = map_leaves(value, lambda v: number(v) if isinstance(v, float) else v)
+    return whole if isinstance(whole, str) else json.dumps(whole)
 
 
 def _defaults(project: Project) -> PropertyMap:
@@ -216,17 +244,34 @@ def _schema_problems(project: Project, config: PropertyMap, path: Path) -> list[
         full = key if ":" in key else f"{project.name}:{key}"
         if not isinstance(declared, dict) or full.split(":")[0] != project.name:
             continue
-        if full not in config:
-            if declared.get("type"):
+        type_ = declared.get("type")
+        if type_ is not None and type_ not in _TYPES:
+            problems.append(f"Pulumi.yaml: config.{key}.type: {type_!r} is not one of {', '.join(_TYPES)}.")
+        elif full not in config:
+            if type_:
                 problems.append(f"{path}: {full}: is missing and has no default. Set it: pulumi config set {key} <value>")
-        elif declared.get("type") in _TYPES and not _is_of_type(reveal(config[full]), declared["type"]):
-            problems.append(f"{path}: {full}: must be of type {declared['type']}")
+        elif declared.get("secret") and not contains_secret(config[full]):
+            problems.append(f"{path}: {full}: must be encrypted, because it is a secret. Set it: pulumi config set --secret {key} <value>")
+        elif type_:
+            problems += [f"{path}: {full}{problem}" for problem in _type_problems(reveal(config[full]), declared)]
     return problems
+
+
+def _type_problems(value: Any, declared: dict[str, Any], where: str = "") -> list[str]:
+    type_ = declared.get("type")
+    if type_ in _TYPES and not _is_of_type(value, type_):
+        return [f"{where}: must be of type {type_}"]
+    items = declared.get("items")
+    if isinstance(value, list) and isinstance(items, dict):
+        return [problem for i, item in enumerate(value) for problem in _type_problems(item, items, f"{where}[{i}]")]
+    return []
 
 
 def _is_of_type(value: Any, type_: str) -> bool:
     if isinstance(value, str) and type_ in ("integer", "boolean"):
-        return value in ("true", "false") if type_ == "boolean" else value.lstrip("-").isdigit()
+        return value in ("true", "false") if type_ == "boolean" else re.fullmatch(r"[-+]?[0-9]+", value) is not None
+    if type_ == "string" and is_number(value):
+        return True
     if type_ == "integer" and isinstance(value, bool):
         return False
     return isinstance(value, _TYPES[type_])
@@ -257,12 +302,30 @@ def parse_overrides(pairs: Sequence[str], *, as_path: bool) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise ProjectError(f"--config {pair!r}: is not key=value.")
-        if not as_path or "." not in key:
-            overrides[key] = value
-            continue
-        head, *rest = key.split(".")
-        target = overrides.setdefault(head, {})
-        for part in rest[:-1]:
-            target = target.setdefault(part, {})
-        target[rest[-1]] = value
+        path = _override_path(pair, key) if as_path else (key,)
+        target = overrides
+        for step in path[:-1]:
+            target = target.setdefault(step, {})
+            if not isinstance(target, dict):
+                raise ProjectError(f"--config {pair!r}: {step!r} was given a value of its own already.")
+        target[path[-1]] = value if len(path) == 1 else _typed(value)
     return overrides
+
+
+def _override_path(pair: str, key: str) -> tuple[str, ...]:
+    """`ns:outer.inner` as (`ns:outer`, `inner`)."""
+    namespace, colon, inner = key.rpartition(":")
+    try:
+        steps = paths.parse(inner)
+    except ValueError as error:
+        raise ProjectError(f"--config {pair!r}: {error}.") from None
+    if not all(isinstance(step, str) for step in steps):
+        raise ProjectError(f"--config {pair!r}: a path leads into objects only; give a list as a whole, in a --config-file.")
+    return (f"{namespace}{colon}{steps[0]}", *map(str, steps[1:]))
+
+
+def _typed(text: str) -> Any:
+    """Inside an object `true` and `3` are what they look like, as for `pulumi config set --path`; `007` is a text."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)", text) else text

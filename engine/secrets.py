@@ -104,8 +104,8 @@ def _derived(passphrase: str, salt: bytes) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS, 32)
 
 
-def passphrase(environment: Mapping[str, str] | None = None, *, interactive: bool | None = None) -> str:
-    """The passphrase from the environment, from a file, or asked for. Set but empty is a passphrase, as for the CLI.
+def passphrase(environment: Mapping[str, str] | None = None, *, interactive: bool | None = None, new: bool = False) -> str:
+    """The passphrase from the environment, from a file, or asked for: twice where it is `new`. Set but empty is one, as for the CLI.
 
     Raises SecretsError when there is none.
     """
@@ -120,14 +120,18 @@ def passphrase(environment: Mapping[str, str] | None = None, *, interactive: boo
             reason = error.strerror if isinstance(error, OSError) else "is not text"
             raise SecretsError(f"{FILE_VARIABLE}: {path}: {reason}. Name a file that can be read.") from None
     if sys.stdin.isatty() if interactive is None else interactive:
-        return _asked()
+        return _asked(new)
     raise SecretsError(f"passphrase must be set with {VARIABLE} or {FILE_VARIABLE} environment variables")
 
 
 @functools.lru_cache(maxsize=1)
-def _asked() -> str:
+def _asked(new: bool) -> str:
     """Asks once a command, however many of its parts want to know."""
+    purpose = "protect" if new else "unlock"
     try:
-        return getpass.getpass("Enter your passphrase to unlock config/secrets\n    (set PULUMI_CONFIG_PASSPHRASE to remember): ")
+        given = getpass.getpass(f"Enter your passphrase to {purpose} config/secrets\n    (set {VARIABLE} to remember): ")
+        if new and getpass.getpass("Re-enter your passphrase to confirm: ") != given:
+            raise SecretsError("the two passphrases are not the same; nothing was done.")
     except EOFError:
-        raise SecretsError(f"no passphrase was entered; set it with {VARIABLE} or {FILE_VARIABLE}") from None
+        raise SecretsError(f"no passphrase was entered; set it with {VARIABLE} or {FILE_VARIABLE}.") from None
+    return given

@@ -15,12 +15,13 @@ from engine.backend import BackendError, FileBackend
 from engine.checkpoint import CheckpointError, decode_deployment, deployment_of, salt_of
 from engine.deployment import DEFAULT_PARALLEL, Deployment, Operation, Result
 from engine.events import Event
-from engine.journal import StackState
+from engine.lock import StackLock
 from engine.model import ROOT_STACK_TYPE, Snapshot
 from engine.policing import PolicySource
 from engine.program import ProgramSpec
 from engine.project import Project, for_program, load_stack_file, plaintexts, resolve_config
 from engine.providers.catalog import factories
+from engine.recovery import StackState
 from engine.redaction import Redactor
 from engine.secrets import PassphraseCrypter, passphrase
 from engine.values import PropertyMap
@@ -81,22 +82,18 @@ class Session:
         self.state = StackState(self.backend, project.name, request.stack, self.crypter)
 
     def _crypter(self, salt: str) -> PassphraseCrypter:
-        return PassphraseCrypter(passphrase(), salt) if salt else PassphraseCrypter.new(passphrase())
+        return PassphraseCrypter(passphrase(), salt) if salt else PassphraseCrypter.new(passphrase(new=True))
 
     def run(self) -> Result:
         """Carries the request out under the stack's lock (a preview takes none and writes nothing)."""
         if self.request.kind == "preview" or self.request.dry:
-            return asyncio.run(self._run(self._read_only(), record=False))
-        with self.backend.lock(self.request.project.name, self.request.stack):
-            return asyncio.run(self._run(self.state.load(), record=True))
+            return asyncio.run(self._run(self.state.peek(), lock=None))
+        with self.backend.stack_lock(self.request.project.name, self.request.stack) as lock:
+            return asyncio.run(self._run(self.state.load(), lock=lock))
 
-    def _read_only(self) -> Snapshot:
-        document = self.backend.load(self.request.project.name, self.request.stack)
-        return decode_deployment(deployment_of(document), self.crypter) if document else Snapshot()
-
-    async def _run(self, snapshot: Snapshot, *, record: bool) -> Result:
+    async def _run(self, snapshot: Snapshot, *, lock: StackLock | None) -> Result:
         request, project = self.request, self.request.project
-        manager = self.state.manager(snapshot) if record else None
+        manager = self.state.manager(snapshot) if lock else None
         texts, secret_keys = for_program(self.config)
         program = ProgramSpec(project.root, project.program, project.python, texts, secret_keys)
         operation = Operation(
@@ -117,12 +114,26 @@ class Session:
             destroy_preview=request.dry,
         )
         deployment = self._deployment = Deployment(operation)
-        with _interrupts(deployment):
+        for note in self.state.notes:
+            self._log(note, True)
+        complete = False
+
+        def save() -> None:
+            if manager is not None:
+                self.state.finish(manager, complete=complete)
+
+        def leave() -> None:
+            save()
+            if lock is not None:
+                lock.release()
+
+        with _interrupts(deployment, leave):
             try:
-                return await deployment.run()
+                result = await deployment.run()
+                complete = result.ok
+                return result
             finally:
-                if manager is not None:
-                    self.state.finish(manager)
+                save()
 
     def _log(self, text: str, is_error: bool) -> None:
         """What the code of dynamic providers prints."""
@@ -143,8 +154,8 @@ class Session:
 
 
 @contextlib.contextmanager
-def _interrupts(deployment: Deployment) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): wind up and save. Second: leave at once; the state is as of the last completed step."""
+def _interrupts(deployment: Deployment, leave: Callable[[], None]) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM): wind up and save. Second: leave at once; what is in flight is recorded as not known to be done."""
     loop = asyncio.get_running_loop()
     received = 0
 
@@ -154,7 +165,10 @@ def _interrupts(deployment: Deployment) -> Iterator[None]:
         if received == 1:
             deployment.cancel()
         else:
-            os._exit(8)
+            try:
+                leave()
+            finally:
+                os._exit(8)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)

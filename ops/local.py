@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from cluster import api as cluster
 from cluster.errors import ClusterError
+from engine.project import load_stack_file
+from infra.settings import parse_settings
 from ops import base_image, wheels
 from ops.machine import Machine
 from ops.mcp_check import CheckError, Endpoint, check_memory
@@ -120,7 +122,7 @@ def status(root: Path, stack: str) -> int:
         print(f"  {'ok ' if part.ready else 'BAD'} {part.name:24} pid {part.pid:<8} {part.memory_mib:>5} MiB {part.error}")
     if now.running:
         os.environ.setdefault("KUBECONFIG", now.kubeconfig)
-        for endpoint in _endpoints(stack):
+        for endpoint in endpoints(_namespace(Machine(root, stack))):
             print(f"  {endpoint.name:28} {endpoint.url}")
     return 0
 
@@ -135,22 +137,28 @@ def _core() -> CoreV1Api:
     return client.CoreV1Api()
 
 
-def _endpoints(stack: str) -> list[Endpoint]:
-    """The MCP servers of a stack, by their Services' labels."""
+def _namespace(machine: Machine) -> str:
+    """Where the stack's settings put the platform."""
+    raw = load_stack_file(machine.config_file() or machine.stack_file).config.get("sophia:platform")
+    return parse_settings(raw, machine.stack).namespace_of(machine.stack)
+
+
+def endpoints(namespace: str) -> list[Endpoint]:
+    """The MCP servers of a namespace, by their Services' labels."""
     selector = "app.kubernetes.io/part-of=sophia,app.kubernetes.io/component=mcp-server"
-    found = _core().list_service_for_all_namespaces(label_selector=selector).items
-    endpoints = []
+    found = _core().list_namespaced_service(namespace, label_selector=selector).items
+    servers = []
     for service in found:
         port = next(p.port for p in service.spec.ports if p.name != "metrics")
         host = f"{service.metadata.name}.{service.metadata.namespace}.svc"
-        endpoints.append(Endpoint(service.metadata.name, f"{service.spec.cluster_ip}:{port}", f"{host}:{port}"))
-    return endpoints
+        servers.append(Endpoint(service.metadata.name, f"{service.spec.cluster_ip}:{port}", f"{host}:{port}"))
+    return servers
 
 
 def _check(machine: Machine, say: Callable[[str], None]) -> bool:
     """Calls tools of every server and prints what came back."""
     healthy = True
-    for endpoint in _endpoints(machine.stack):
+    for endpoint in endpoints(_namespace(machine)):
         try:
             answer = check_memory(endpoint)
         except CheckError as error:

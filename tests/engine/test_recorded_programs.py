@@ -47,6 +47,7 @@ PATTERNS = [
     (re.compile(r"sha256:[0-9a-f]{64}"), "<sha256>"),
     (re.compile(r"-[0-9a-f]{8}\b"), "-<hex>"),
     (re.compile(r"web-[0-9a-f]{8,10}(-[a-z0-9]{5})?"), "web-<rs>"),
+    (re.compile(r"web-<hex>-[a-z0-9]+"), "web-<hex>-<rs>"),
     (re.compile(r"golden-rollout/[a-z]+-[a-z0-9-]+"), "golden-rollout/<pod>"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine import secrets
 from engine.secrets import PassphraseCrypter, SecretsError, passphrase
 
 
@@ -30,8 +31,9 @@ def test_wrong_passphrase_and_tampering_are_clear_errors():
         with pytest.raises(SecretsError, match="cannot be decrypted") as caught:
             PassphraseCrypter("right", crypter.state).decrypt(broken)
         assert "value" not in str(caught.value)
-    with pytest.raises(SecretsError, match="unsupported"):
-        PassphraseCrypter("right", "v9:a:b")
+    for cut in ("v9:a:b", "v1:a:b", "v1:QUJD", "", crypter.state[:-9]):
+        with pytest.raises(SecretsError, match="encryption salt|incorrect passphrase"):
+            PassphraseCrypter("right", cut)
 
 
 def test_where_the_passphrase_comes_from(tmp_path):
@@ -43,3 +45,14 @@ def test_where_the_passphrase_comes_from(tmp_path):
         passphrase({}, interactive=False)
     with pytest.raises(SecretsError, match="No such file"):
         passphrase({"PULUMI_CONFIG_PASSPHRASE_FILE": str(tmp_path / "none")})
+
+
+def test_a_terminal_is_asked_once_a_command_and_twice_for_a_new_passphrase(monkeypatch):
+    asked, answers = [], ["typed", "typed", "one", "other"]
+    monkeypatch.setattr(secrets.getpass, "getpass", lambda prompt: asked.append(prompt) or answers[len(asked) - 1])
+    secrets._asked.cache_clear()
+    assert [passphrase({}, interactive=True, new=True) for _ in range(3)] == ["typed"] * 3 and len(asked) == 2
+    secrets._asked.cache_clear()
+    with pytest.raises(SecretsError, match="not the same"):
+        passphrase({}, interactive=True, new=True)
+    secrets._asked.cache_clear()
