@@ -61,9 +61,9 @@ class Executor:
     async def run(self, step: Step) -> None:
         """Carries out one step. Raises StepFailed; the failure has been recorded and reported then."""
         internal = _is_internal(step)
+        ticket = self._begin(step)
         if not internal:
             self._emit("resourcePreEvent", step)
-        ticket = self._begin(step)
         try:
             await self._apply(step)
         except InitError as error:

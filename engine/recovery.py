@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -144,7 +145,16 @@ def _parsed(lines: list[str]) -> list[dict[str, Any]]:
 class StackState:
     """The recorded state of one stack in a backend. To change it, open it under the backend's lock."""
 
-    def __init__(self, backend: FileBackend, project: str, stack: str, crypter: Crypter) -> None:
+    def __init__(
+        self,
+        backend: FileBackend,
+        project: str,
+        stack: str,
+        crypter: Crypter,
+        written: Callable[[ResourceState], None] = lambda state: None,
+    ) -> None:
+        """`written` is told of every resource that is recorded anew while an operation runs."""
+        self._written = written
         self._backend, self._project, self._stack, self._crypter = backend, project, stack, crypter
         self._journal: JournalFile | None = None
         self._texts = Texts(crypter)
@@ -192,7 +202,11 @@ class StackState:
         self._backend.back_up(self._project, self._stack)
         self.save(snapshot)
         self._journal = JournalFile(self._journal_path)
-        return SnapshotManager(snapshot, self.save, self._journal, lambda r: encode_resource(r, self._crypter), changed=self._texts.forget)
+        return SnapshotManager(snapshot, self.save, self._journal, lambda r: encode_resource(r, self._crypter), changed=self._changed)
+
+    def _changed(self, state: ResourceState) -> None:
+        self._texts.forget(state)
+        self._written(state)
 
     def finish(self, manager: SnapshotManager, *, complete: bool = True) -> None:
         """Writes the final state; after that the journal has served."""

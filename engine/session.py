@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any, Literal
 
 from engine.backend import BackendError, FileBackend
@@ -16,7 +17,7 @@ from engine.checkpoint import CheckpointError, decode_deployment, deployment_of,
 from engine.deployment import DEFAULT_PARALLEL, Deployment, Operation, Result
 from engine.events import Event
 from engine.lock import StackLock
-from engine.model import ROOT_STACK_TYPE, Snapshot
+from engine.model import ROOT_STACK_TYPE, ResourceState, Snapshot
 from engine.policing import PolicySource
 from engine.program import ProgramSpec
 from engine.project import Project, for_program, load_stack_file, plaintexts, resolve_config
@@ -28,6 +29,10 @@ from engine.values import PropertyMap
 
 Kind = Literal["preview", "up", "destroy"]
 DEFAULT_BACKEND = "file://.local/state"
+
+
+LEARNT = 8
+"""Characters of a generated text from which on it counts as a password."""
 
 
 class UnknownStack(Exception):
@@ -79,10 +84,14 @@ class Session:
         self.config = resolve_config(project, self.stack_file, config_key, request.overrides)
         request.redactor.add(plaintexts(self.config))
         self._deployment: Deployment | None = None
-        self.state = StackState(self.backend, project.name, request.stack, self.crypter)
+        self.state = StackState(self.backend, project.name, request.stack, self.crypter, self._learn)
 
     def _crypter(self, salt: str) -> PassphraseCrypter:
-        return PassphraseCrypter(passphrase(), salt) if salt else PassphraseCrypter.new(passphrase(new=True))
+        if salt:
+            return PassphraseCrypter(passphrase(), salt)
+        if self.request.kind == "preview":  # a new stack: nothing is encrypted yet, and nothing will be written
+            return PassphraseCrypter.new(token_urlsafe())
+        return PassphraseCrypter.new(passphrase(new=True))
 
     def run(self) -> Result:
         """Carries the request out under the stack's lock (a preview takes none and writes nothing)."""
@@ -114,6 +123,8 @@ class Session:
             destroy_preview=request.dry,
         )
         deployment = self._deployment = Deployment(operation)
+        for resource in snapshot.resources:
+            self._learn(resource)
         for note in self.state.notes:
             self._log(note, True)
         complete = False
@@ -139,6 +150,15 @@ class Session:
         """What the code of dynamic providers prints."""
         if self._deployment is not None:
             self._deployment.log(text, is_error)
+
+    def _learn(self, state: ResourceState) -> None:
+        """Generated passwords are filtered from what is printed, too: a failing pod's log may have them.
+
+        Other secrets of the state are not: a user name in a Secret may be a word that every second line has.
+        """
+        if state.type.startswith("random:"):
+            found = plaintexts({**state.inputs, **state.outputs})
+            self.request.redactor.add(text for text in found if len(text) >= LEARNT)
 
     def _outputs_of(self, name: str) -> PropertyMap | None:
         """Outputs of another stack of this backend: `stack`, `project/stack` or `organization/project/stack`."""

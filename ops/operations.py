@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.deployment import Result
+from engine.display.color import paint
 from engine.display.machine import Digest, EventLines
 from engine.display.progress import Progress
 from engine.events import Event
@@ -23,6 +25,7 @@ from ops.exits import Exit
 
 OWN_POLICY_PYTHON = Path(__file__).resolve().parent.parent / "policies" / ".venv" / "bin" / "python"
 STREAMING = "PULUMI_ENABLE_STREAMING_JSON_PREVIEW"
+SKIP_CONFIRMATIONS = "PULUMI_SKIP_CONFIRMATIONS"
 NOT_INTERACTIVE = "--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
 
 
@@ -40,14 +43,26 @@ def with_cli(args: argparse.Namespace, project: Project, packs: Sequence[Path]) 
         _ensure_stack(project, args.stack)
     command = ["pulumi", args.verb, "--cwd", str(project.root), "--stack", args.stack, "--parallel", str(args.parallel)]
     for flag in ("json", "expect_no_changes", "diff", "suppress_outputs", "config_path", "yes", "skip_preview"):
-        if getattr(args, flag, False) and not (args.verb == "destroy" and flag == "expect_no_changes"):
+        if getattr(args, flag, False):
             command.append("--" + flag.replace("_", "-"))
     command += ["--color", args.color] if args.color != "auto" else []
-    command += [part for pair in args.config for part in ("--config", pair)]
+    command += [part for pair in getattr(args, "config", []) for part in ("--config", pair)]
     command += ["--config-file", str(args.config_file.resolve())] if args.config_file else []
     command += [part for pack in packs for part in ("--policy-pack", str(pack.resolve()))]
     command += [part for file in getattr(args, "policy_pack_config", []) for part in ("--policy-pack-config", file)]
-    return subprocess.run(command, check=False).returncode
+    return hand_over(command)
+
+
+def hand_over(command: Sequence[str]) -> int:
+    """Runs the CLI in the foreground. Ctrl-C is its business: it gets the signal itself, and this waits until it has wound up."""
+    process = subprocess.Popen(command)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminate = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def _ensure_stack(project: Project, stack: str) -> None:
@@ -61,6 +76,10 @@ def embedded(args: argparse.Namespace, project: Project, packs: Sequence[Path]) 
     if configs and len(configs) != len(packs):
         raise ProjectError("--policy-pack-config must be specified for each --policy-pack, in the same order")
     sources = [PolicySource(pack, configs[i] if configs else None) for i, pack in enumerate(packs)]
+    if args.verb != "preview" and not os.environ.get("PULUMI_BACKEND_URL") and not project.backend_url:
+        print(
+            f"state: {project.root / '.local' / 'state'} (PULUMI_BACKEND_URL or backend.url in Pulumi.yaml choose another)", file=sys.stderr
+        )
     request = Request(
         kind=args.verb,
         project=project,
@@ -70,26 +89,29 @@ def embedded(args: argparse.Namespace, project: Project, packs: Sequence[Path]) 
         policy_interpreters=[str(OWN_POLICY_PYTHON)],
         parallel=args.parallel,
         config_file=args.config_file,
-        overrides=parse_overrides(args.config, as_path=args.config_path),
+        overrides=parse_overrides(getattr(args, "config", []), as_path=getattr(args, "config_path", False)),
     )
     if args.verb == "preview":
         return _status(args, _show(args, request, "preview"))
-    if not args.yes and not _confirmed(args, request):
-        return Exit.CANCELLED if sys.stdin.isatty() else Exit.ERROR
-    if args.yes and not args.skip_preview and not args.json:
+    yes = args.yes or args.skip_preview or os.environ.get(SKIP_CONFIRMATIONS) in ("1", "true")
+    if not yes and (args.json or not sys.stdin.isatty()):
+        print(f"error: {NOT_INTERACTIVE}", file=sys.stderr)
+        return Exit.ERROR
+    if not args.skip_preview and not args.json:
         first = _preview(args, request)
         if not first.ok:
             return _status(args, first)
+    if not yes and not _confirmed(args.verb):
+        print("error: confirmation declined, not proceeding", file=sys.stderr)
+        return Exit.CANCELLED
     return _status(args, _show(args, request, args.verb))
 
 
-def _confirmed(args: argparse.Namespace, request: Request) -> bool:
-    if not sys.stdin.isatty() or args.json:
-        print(f"error: {NOT_INTERACTIVE}", file=sys.stderr)
+def _confirmed(verb: str) -> bool:
+    try:
+        answer = input(f"Do you want to perform this {'update' if verb == 'up' else 'destroy'}? [y/N] ")
+    except EOFError:
         return False
-    if not args.skip_preview and not _preview(args, request).ok:
-        return False
-    answer = input(f"Do you want to perform this {'update' if args.verb == 'up' else 'destroy'}? [y/N] ")
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -101,32 +123,42 @@ def _preview(args: argparse.Namespace, request: Request) -> Result:
 
 def _show(args: argparse.Namespace, request: Request, view: str) -> Result:
     listener = _view(args, request, view)
-    return Session(replace(request, listener=listener)).run()
+    try:
+        return Session(replace(request, listener=listener)).run()
+    finally:
+        if isinstance(listener, Progress):
+            listener.close()
 
 
 def _view(args: argparse.Namespace, request: Request, view: str) -> Callable[[Event], None]:
-    def write(line: str) -> None:
-        print(request.redactor(line), flush=True)
-
     if args.json:
         streaming = view != "preview" or os.environ.get(STREAMING) in ("1", "true")
-        return EventLines(write) if streaming else Digest(write)
+        shape = EventLines if streaming else Digest
+        return shape(lambda line: print(line, flush=True), request.redactor.within)
+    colored = _colored(args)
+
+    def write(line: str) -> None:
+        line = request.redactor(line)
+        print(paint(line) if colored else line, flush=True)
+
     options: dict[str, Any] = {"outputs": not args.suppress_outputs, "diff": args.diff}
     if _live(args):
         from engine.display.live import LiveProgress
 
-        progress: Progress = LiveProgress(view, request.stack, redact=request.redactor, **options)
-    else:
-        progress = Progress(write, view, request.stack, **options)
-    progress.begin()
-    return progress
+        return LiveProgress(view, request.stack, redact=request.redactor, **options)
+    return Progress(write, view, request.stack, **options)
 
 
 def _live(args: argparse.Namespace) -> bool:
     """A moving view for a person at a terminal; plain lines for everything else."""
-    if args.color == "never" or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
-        return False
-    return sys.stdout.isatty() and os.environ.get("CI") not in ("true", "1")
+    return sys.stdout.isatty() and _colored(args) and os.environ.get("TERM") != "dumb" and os.environ.get("CI") not in ("true", "1")
+
+
+def _colored(args: argparse.Namespace) -> bool:
+    """NO_COLOR decides unless --color does (no-color.org)."""
+    if args.color == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return bool(args.color == "always")
 
 
 _CHANGES = frozenset({"create", "update", "delete", "replace", "import"})
@@ -141,7 +173,7 @@ def _status(args: argparse.Namespace, result: Result) -> int:
         return Exit.POLICY
     if not result.ok:
         return Exit.ERROR
-    if args.expect_no_changes and any(result.changes.get(op) for op in _CHANGES):
+    if getattr(args, "expect_no_changes", False) and any(result.changes.get(op) for op in _CHANGES):
         print("error: no changes were expected but changes were proposed", file=sys.stderr)
         return Exit.CHANGES
     return Exit.OK

@@ -10,8 +10,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from engine.display.color import style
 from engine.display.progress import Progress
-from engine.display.words import COLORS, SYMBOLS, doing, label, seconds
+from engine.display.words import SYMBOLS, doing, label, seconds
 
 
 class LiveProgress(Progress):
@@ -37,8 +38,7 @@ class LiveProgress(Progress):
         self._live.start()
 
     def _print(self, line: str) -> None:
-        color = COLORS.get(line.strip()[:1]) if line.startswith(" ") and line[1:3].strip() else None
-        self._console.print(Text(self._redact(line), style=color or ""))
+        self._console.print(Text(self._redact(line), style=style(line)))
 
     def _begun(self, body: dict[str, Any]) -> None:
         metadata = body["metadata"]
@@ -57,9 +57,20 @@ class LiveProgress(Progress):
             if op == "same" or urn.split("::")[2] == "pulumi:pulumi:Stack":
                 continue
             text = f" {SYMBOLS[op]} {label(urn)} {doing(op)} ({seconds(int(time.monotonic() - began))}) {self._last.get(urn, '')}"
-            rows.append(Text(self._redact(text), style=COLORS.get(SYMBOLS[op][0], ""), no_wrap=True, overflow="ellipsis"))
+            rows.append(Text(self._redact(text), style=style(text), no_wrap=True, overflow="ellipsis"))
         return Group(*rows)
 
-    def _end(self) -> None:
+    def _finished(self, body: dict[str, Any]) -> None:
+        metadata = body["metadata"]
+        shown = metadata["urn"] in self._started and metadata["op"] != "same"
+        super()._finished(body)
+        if shown:
+            self._details(metadata)
+
+    def close(self) -> None:
+        """Gives the terminal back as it was."""
         self._live.stop()
+
+    def _end(self) -> None:
+        self.close()
         super()._end()

@@ -6,24 +6,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-_SHOWN = ("op", "urn", "provider", "old", "new", "diffs", "keys", "detailedDiff")
-
 
 class EventLines:
-    """Every event as one line of JSON."""
+    """Every event as one line of JSON. `redact` filters the texts in a value."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], redact: Callable[[Any], Any] = lambda value: value) -> None:
         self._write = write
+        self._redact = redact
 
     def __call__(self, event: dict[str, Any]) -> None:
-        self._write(json.dumps(event, ensure_ascii=False))
+        self._write(json.dumps(self._redact(event), ensure_ascii=False))
 
 
 class Digest:
     """`pulumi preview --json`: one object at the end. Pulumi leaves policy findings out of it; here they are diagnostics too."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], redact: Callable[[Any], Any] = lambda value: value) -> None:
         self._write = write
+        self._redact = redact
         self._steps: list[dict[str, Any]] = []
         self._diagnostics: list[dict[str, Any]] = []
         self._config: dict[str, str] = {}
@@ -35,9 +35,8 @@ class Digest:
             self._steps.append(_step(event["resourcePreEvent"]["metadata"]))
         elif "resOutputsEvent" in event:
             self._outputs(event["resOutputsEvent"]["metadata"])
-        elif "diagnosticEvent" in event and not event["diagnosticEvent"].get("ephemeral"):
-            body = event["diagnosticEvent"]
-            self._diagnostics.append({k: body[k] for k in ("urn", "prefix", "message", "severity") if body.get(k)})
+        elif "diagnosticEvent" in event:
+            self._diagnostic(event["diagnosticEvent"])
         elif "policyEvent" in event:
             body = event["policyEvent"]
             severity = "error" if body["enforcementLevel"] == "mandatory" else "warning"
@@ -45,6 +44,10 @@ class Digest:
             self._diagnostics.append({"urn": body["resourceUrn"], "message": message, "severity": severity})
         elif "summaryEvent" in event:
             self._end(event["summaryEvent"])
+
+    def _diagnostic(self, body: dict[str, Any]) -> None:
+        if not body.get("ephemeral") and body["severity"] != "debug":
+            self._diagnostics.append({k: body[k] for k in ("urn", "prefix", "message", "severity") if body.get(k)})
 
     def _outputs(self, metadata: dict[str, Any]) -> None:
         for step in reversed(self._steps):
@@ -58,7 +61,7 @@ class Digest:
         if self._diagnostics:
             digest["diagnostics"] = self._diagnostics
         digest |= {"duration": summary["durationSeconds"] * 1_000_000_000, "changeSummary": summary["resourceChanges"]}
-        self._write(json.dumps(digest, indent=4, ensure_ascii=False))
+        self._write(json.dumps(self._redact(digest), indent=4, ensure_ascii=False))
 
 
 def _step(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.display import tree
+from engine.display.diff import property_lines
 from engine.display.summary import Collected, lines
 from engine.display.words import SYMBOLS, changed_keys, doing, done, label, seconds
 
@@ -29,13 +30,21 @@ class Progress:
         self._last: dict[str, str] = {}
         self._told: dict[str, float] = {}
         self._steps: list[dict[str, Any]] = []
+        self._begun_view = False
         self.collected = Collected()
 
     def begin(self) -> None:
+        """Called with the first event, so that what is wrong before there is one is all that is said."""
         self._write(f"{self._title} ({self._stack}):")
         self._write("")
 
+    def close(self) -> None:
+        """Called at the end in any case, whether there was a summary or not."""
+
     def __call__(self, event: dict[str, Any]) -> None:
+        if not self._begun_view:
+            self._begun_view = True
+            self.begin()
         self.collected.take(event)
         if "resourcePreEvent" in event:
             self._begun(event["resourcePreEvent"])
@@ -56,6 +65,12 @@ class Progress:
         self._started[metadata["urn"]] = (metadata["op"], time.monotonic(), changed_keys(metadata))
         if metadata["op"] != "same":
             self._line(metadata, doing(metadata["op"]), "(0s)")
+            self._details(metadata)
+
+    def _details(self, metadata: dict[str, Any]) -> None:
+        if self._diff and metadata["op"] != "replace":  # its first half has told
+            for line in property_lines(metadata):
+                self._write(f"      {line}")
 
     def _finished(self, body: dict[str, Any]) -> None:
         metadata = body["metadata"]

@@ -25,16 +25,19 @@ def rows(steps: list[dict[str, Any]], *, diff: bool = False) -> list[str]:
         children.setdefault(parent if parent in shown else "", []).append(urn)
     found: list[str] = []
     for urn in children.get("", []):
-        _walk(urn, 0, shown, children, found, diff)
+        _walk(urn, "", "", shown, children, found, diff)
     return found
 
 
-def _walk(urn: str, depth: int, shown: dict[str, dict[str, Any]], children: dict[str, list[str]], found: list[str], diff: bool) -> None:
-    step = shown[urn]
-    lead = "   " * (depth - 1) + "└─ " if depth else ""
+def _walk(
+    urn: str, lead: str, below: str, shown: dict[str, dict[str, Any]], children: dict[str, list[str]], found: list[str], diff: bool
+) -> None:
+    """Adds the rows of a resource, led by its branch, and of those below it, led by what `below` continues."""
+    step, own = shown[urn], children.get(urn, [])
     parts = [f" {SYMBOLS[step['op']]} {lead}{label(urn)}", planned(step["op"]), changed_keys(step)]
     found.append(" ".join(part for part in parts if part))
     if diff:
-        found += [" " * (6 + 3 * depth) + line for line in property_lines(step)]
-    for child in children.get(urn, []):
-        _walk(child, depth + 1, shown, children, found, diff)
+        found += [f"    {below}{'│' if own else ' '}    {line}" for line in property_lines(step)]
+    for child in own:
+        last = child == own[-1]
+        _walk(child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), shown, children, found, diff)

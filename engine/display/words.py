@@ -26,7 +26,6 @@ SYMBOLS = {
     "remove-pending-replace": "~ ",
     "refresh": "~ ",
 }
-COLORS = {"+": "green", "~": "yellow", "-": "red", "=": "cyan", ">": "cyan", "<": "cyan"}
 
 _VERBS = {
     "create": ("create", "creating", "created"),
@@ -95,9 +94,14 @@ def _note(marks: set[str]) -> str:
     return f"[diff: {','.join(shown)}]" if shown else ""
 
 
+_HIDDEN = "\ue000"
+"""Marks what is no text although JSON has to write it as one; a character for private use that no value has."""
+
+
 def value_text(value: Any) -> str:
-    """A value on one line: `[secret]`, `[unknown]`, or JSON."""
-    return json.dumps(_plain(value), ensure_ascii=False) if not isinstance(value, dict) or not _marked(value) else "[secret]"
+    """A value on one line: JSON, in which `[secret]` and `[unknown]` stand without quotes for what cannot be shown."""
+    text = json.dumps(_plain(value), ensure_ascii=False)
+    return text.replace(f'"{_HIDDEN}[', "[").replace(f']{_HIDDEN}"', "]")
 
 
 def _marked(value: dict[str, Any]) -> bool:
@@ -106,10 +110,10 @@ def _marked(value: dict[str, Any]) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return "[secret]" if _marked(value) else {k: _plain(v) for k, v in value.items()}
+        return f"{_HIDDEN}[secret]{_HIDDEN}" if _marked(value) else {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_plain(v) for v in value]
-    return "[unknown]" if value == UNKNOWN_STRING else value
+    return f"{_HIDDEN}[unknown]{_HIDDEN}" if value == UNKNOWN_STRING else value
 
 
 def seconds(duration: float) -> str:

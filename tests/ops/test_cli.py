@@ -103,7 +103,7 @@ def test_json_is_pulumis(cli):
     [
         (["destroy", "--yes"], {}, 6, "no stack named 'dev' found"),
         (["up"], {}, 1, "must be passed in to proceed when running in non-interactive mode"),
-        (["preview"], {"PULUMI_CONFIG_PASSPHRASE": None}, 1, "passphrase must be set with PULUMI_CONFIG_PASSPHRASE"),
+        (["up", "--yes", "-f"], {"PULUMI_CONFIG_PASSPHRASE": None}, 1, "passphrase must be set with PULUMI_CONFIG_PASSPHRASE"),
         (["preview"], {"PULUMI_BACKEND_URL": "s3://bucket"}, 1, "file:// backends only"),
         (["preview", "-c", "novalue"], {}, 2, "is not key=value"),
         (["preview", "--engine", "pulumi"], {"PATH": "/usr/bin:/bin"}, 2, "no pulumi CLI on the PATH"),
@@ -114,6 +114,10 @@ def test_what_is_refused_is_one_line_and_a_status(cli, args, env, status, messag
     done = cli(*args, **env)
     assert done.returncode == status and message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_the_preview_of_a_new_stack_needs_no_passphrase(cli):
+    assert cli("preview", PULUMI_CONFIG_PASSPHRASE=None).returncode == 0
 
 
 def test_a_wrong_passphrase_changes_nothing(cli):

@@ -134,7 +134,7 @@ class _Wait:
             text = f"'{name}' timed out waiting to be Ready"
         else:
             return None
-        detail = "" if self._call.cancelled.is_set() else explain(view)
+        detail = explain(view)
         return WaitError(text, view.live, verdict.errors, detail)
 
     def _look(self, live: Object) -> Object:
