@@ -235,7 +235,8 @@ class Executor:
         if old.protect and not step.pending_delete:
             raise ProviderError(
                 f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, '
-                f"either remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, or use the command:\n`pulumi state unprotect {old.urn!r}`"
+                "either remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, "
+                f"or use the command:\n`pulumi state unprotect {old.urn!r}`"
             )
         if self._context.preview or not self._calls_delete(old):
             return

@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import grpc
 
+PLUGIN_MAIN = Path(__file__).with_name("plugin_main.py")
+"""What runs the SDK's modules in the child; see there."""
 START_SECONDS = 60.0
 """How long a plugin may take to say its port. It imports the user's modules before it does, on a loaded machine."""
 _STOP_SECONDS = 5.0
@@ -54,7 +56,7 @@ class PluginProcess:
                 list(command),
                 cwd=cwd,
                 env={**os.environ, **env},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closes with the engine, however that ends; see plugin_main
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -67,7 +69,7 @@ class PluginProcess:
             threading.Thread(target=self._drain, args=(stream, is_error), daemon=True)
             for stream, is_error in ((self._process.stdout, False), (self._process.stderr, True))
         ]
-        # Whatever way the engine ends, short of being killed, no child outlives it.
+        # An orderly end stops the child in order; after a kill it ends itself.
         atexit.register(self._stop)
         for reader in self._readers:
             reader.start()

@@ -111,6 +111,7 @@ def clean(root: Path, stack: str, sophia: Sophia) -> int:
         machine.forget()
         if not own:  # the resources went with the cluster, so the record of them is void
             shutil.rmtree(machine.local / "state", ignore_errors=True)
+            (machine.local / "passphrase").unlink(missing_ok=True)
     return status
 
 

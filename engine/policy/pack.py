@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
-from engine.plugin_process import LineListener, PluginError, PluginProcess
+from engine.plugin_process import PLUGIN_MAIN, LineListener, PluginError, PluginProcess
 from engine.policy import config as policy_config
 from engine.policy.model import (
     LEVELS,
@@ -85,7 +85,7 @@ class PolicyPack:
             "PULUMI_DRY_RUN": "true" if dry_run else "false",
             "PULUMI_CONFIG": json.dumps(dict(config or {})),
         }
-        command = [python, "-u", "-m", "pulumi.policy", engine_address, str(entry)]
+        command = [python, "-u", str(PLUGIN_MAIN), "pulumi.policy", engine_address, str(entry)]
         name = f"policy pack {path}"
         try:
             process = PluginProcess(command, cwd=folder, env=environment, name=name, on_line=on_line, hint=_HINT)

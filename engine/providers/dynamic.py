@@ -16,7 +16,7 @@ import grpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from engine.model import urn_name, urn_type
-from engine.plugin_process import LineListener, PluginError, PluginProcess
+from engine.plugin_process import PLUGIN_MAIN, LineListener, PluginError, PluginProcess
 from engine.provider import Call, Changes, Checked, CheckFailure, Created, Diff, Provider, ProviderError, Read
 from engine.values import PropertyMap
 from engine.wire import from_struct, to_struct
@@ -158,7 +158,7 @@ class DynamicProvider(Provider):
     def _started(self) -> tuple[PluginProcess, Any]:
         with self._lock:
             if self._process is None:
-                command = [self._python, "-u", "-m", "pulumi.dynamic"]
+                command = [self._python, "-u", str(PLUGIN_MAIN), "pulumi.dynamic"]
                 hint = "A module that a dynamic provider needs prints something when it is imported; move that out."
                 process = PluginProcess(command, cwd=self._cwd, env=self._env, name="dynamic provider", on_line=self._on_line, hint=hint)
                 stub: Any = provider_pb2_grpc.ResourceProviderStub(process.channel)

@@ -178,11 +178,8 @@ def test_kill_in_the_middle_leaves_a_state_that_the_next_run_continues(cli, tmp_
     assert "first" in [r["urn"].split("::")[-1] for r in latest["resources"]]
     assert [p["type"] for p in latest["pending_operations"]] == ["creating"]
     time.sleep(1)
-    alive = [pid for pid in children if Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]]
-    commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in alive]
-    assert not [c for c in commands if "runner.py" in c], "the program ends with its engine"
-    for pid in alive:
-        os.kill(int(pid), signal.SIGKILL)
+    alive = [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(children) >= 2 and alive == [], "the program and its providers end with the engine"
     cli.write("__main__.py", PROGRAM)
     again = cli("up", "--yes")
     assert again.returncode == 0 and "pending_operations" not in cli.state["checkpoint"]["latest"]

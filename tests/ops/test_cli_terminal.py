@@ -162,6 +162,13 @@ def test_what_was_cut_off_is_remembered_until_it_is_settled(cli, tmp_path):
     assert "pending_operations" not in cli.state["checkpoint"]["latest"]
 
 
+def test_a_generated_password_that_the_program_prints_is_filtered(cli):
+    cli.write("__main__.py", (cli.folder / "__main__.py").read_text() + "token.result.apply(lambda t: print('the password is', t))\n")
+    for verb in ("up", "preview"):  # made in this run, and known from the state
+        done = cli(verb, *(["--skip-preview"] if verb == "up" else []))
+        assert done.returncode == 0 and "the password is [secret]" in done.stdout
+
+
 # -- what is recorded --------------------------------------------------------------------------------------------------
 
 
