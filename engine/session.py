@@ -137,6 +137,7 @@ class Session:
             save()
             if lock is not None:
                 lock.release()
+            getattr(request.listener, "close", lambda: None)()  # a moving view gives the terminal back
 
         with _interrupts(deployment, leave):
             try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster import api as cluster
 from cluster.errors import ClusterError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Sophia = Callable[[list[str]], int]
 """Runs another `sophia` command and returns its exit status."""
 NOT_DEPLOYED = 1
+SIMULATED = "simulated"
 
 
 class Phases:
@@ -60,12 +61,7 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
             os.environ.update(environment)
             say(f"{len(now.components)} components, {now.memory_mib} MiB; kubeconfig {_relative(now.kubeconfig)}")
     with phases.phase("images") as say:
-        config = {}
-        base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say)
-        if base:
-            config = {"sophia:platform": {"images": {"base": base}}}
-        wheels.fill(say, images=root / "app_images")
-    machine.remember(config, environment)
+        machine.remember(_simulated(machine) if nodes == SIMULATED else _images(root, say), environment)
     with phases.phase("preview and policy"):
         status = sophia(["preview", "--stack", stack, "--cwd", str(root)])
     if status:
@@ -75,9 +71,25 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
     if status:
         return status
     with phases.phase("check") as say:
-        checked = _check(machine, say)
+        if nodes == SIMULATED:
+            say("simulated nodes: the API server is real and the pods are ready, but nothing runs in them; there are no tools to call")
+        checked = nodes == SIMULATED or _check(machine, say)
     print(f"\n{stack} is {'up' if checked else 'deployed, but a check failed'} after {phases.total:.1f} s.", flush=True)
     return 0 if checked else NOT_DEPLOYED
+
+
+def _images(root: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Prepares what the images are built from; the configuration that is particular to it."""
+    base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say)
+    wheels.fill(say, images=root / "app_images")
+    return {"sophia:platform": {"images": {"base": base}}} if base else {}
+
+
+def _simulated(machine: Machine) -> dict[str, Any]:
+    """Configuration for nodes that run nothing: a name for every image, so that none is built (there may be no Docker)."""
+    names = parse_settings(_raw_settings(machine), machine.stack).mcp_servers
+    image = "localhost/simulated:1"
+    return {"sophia:platform": {"images": {"postgres": image}, "mcp_servers": {name: {"image": image} for name in names}}}
 
 
 def down(root: Path, stack: str, sophia: Sophia) -> int:
@@ -140,8 +152,11 @@ def _core() -> CoreV1Api:
 
 def _namespace(machine: Machine) -> str:
     """Where the stack's settings put the platform."""
-    raw = load_stack_file(machine.config_file() or machine.stack_file).config.get("sophia:platform")
-    return parse_settings(raw, machine.stack).namespace_of(machine.stack)
+    return parse_settings(_raw_settings(machine), machine.stack).namespace_of(machine.stack)
+
+
+def _raw_settings(machine: Machine) -> Any:
+    return load_stack_file(machine.config_file() or machine.stack_file).config.get("sophia:platform")
 
 
 def endpoints(namespace: str) -> list[Endpoint]:

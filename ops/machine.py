@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from engine.project import merged
+from engine.project import load_yaml, merged
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,4 @@ class Machine:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    loaded = yaml.safe_load(path.read_text())
-    return loaded if isinstance(loaded, dict) else {}
+    return load_yaml(path) if path.exists() else {}

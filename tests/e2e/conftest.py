@@ -44,7 +44,9 @@ class Platform:
     def start(self, *args: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "ops.cli", *args, "-C", str(self.folder), "-s", STACK]
         env = {k: v for k, v in os.environ.items() if not k.startswith("PULUMI_")}
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def sophia(self, *args: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
         process = self.start(*args)

@@ -19,7 +19,7 @@ import pytest
 
 from ops import cli as command_line
 from ops import operations
-from tests.ops.test_cli import Cli, begin_slow
+from tests.ops.test_cli import SLOW, Cli, begin_slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,6 +146,19 @@ def test_a_second_interrupt_leaves_at_once_with_the_state_saved_and_the_stack_fr
     assert "first" in [r["urn"].split("::")[-1] for r in latest["resources"]]
     assert [p["type"] for p in latest["pending_operations"]] == ["creating"]
     assert not list((cli.folder / "backend").rglob("locks/**/*.json")), "the CLI would take a file there for a lock"
+
+
+def test_two_interrupts_give_the_terminal_back(cli, tmp_path):
+    mark = tmp_path / "mark"
+    cli.write("__main__.py", SLOW)
+    terminal = Terminal(cli, "up", "--skip-preview", MARK=str(mark))
+    terminal.until("creating")
+    while not mark.exists():
+        time.sleep(0.05)
+    terminal.type("\x03")
+    time.sleep(0.5)
+    terminal.type("\x03")
+    assert terminal.end() == 8 and terminal.raw.count("\x1b[?25l") == terminal.raw.count("\x1b[?25h") == 1
 
 
 def test_what_was_cut_off_is_remembered_until_it_is_settled(cli, tmp_path):
