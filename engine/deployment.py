@@ -127,7 +127,7 @@ class Deployment:
                 if not self._stopped.is_set() and not (context.errored and not context.preview):
                     await self._delete()
                 if not self._stopped.is_set() and not (context.errored and not context.preview):
-                    await self._policies.check_stack(self._executor.news, self._generator)
+                    await self._policies.check_stack(self._executor.news, self._generator.goals, self._generator.provider_of)
             except (Bail, StepFailed):
                 pass
             except (ProviderError, CallbackError) as error:

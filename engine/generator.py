@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from engine.context import Bail, RunContext
 from engine.difference import annotate_secrets, apply_ignore_changes, apply_replace_on_changes, compare_inputs, must_replace
-from engine.goal import AliasSpec, Goal
-from engine.graph import deletion_waves, depending_on, rename_references
-from engine.model import ROOT_STACK_TYPE, ResourceState, is_provider, make_urn, split_provider_ref, urn_name, urn_qualified_type, urn_type
+from engine.goal import Goal
+from engine.graph import deletion_waves, depending_on
+from engine.identity import Identities
+from engine.model import ResourceState, is_provider, split_provider_ref
 from engine.policing import Policies
 from engine.provider import Changes, Checked, Diff, Provider, ProviderError
 from engine.steps import Op, Step
@@ -28,25 +29,21 @@ class StepGenerator:
         self._policies = policies
         self.goals: dict[str, Goal] = {}
         self.provider_inputs: dict[str, ResourceState] = {}
-        self._seen: set[str] = set()
+        self._names = Identities(context)
         self._kept: set[str] = set()
         """URNs that some step keeps alive: same, update, replace, read."""
         self._deleted: set[str] = set()
         self._deleted_states: set[int] = set()
         self._replace_keys: dict[str, Sequence[str]] = {}
-        self._aliased: dict[str, str] = {}
-        """old URN -> the URN that claimed it"""
-        self._aliases: dict[str, str] = {}
-        """URN -> the old URN it was found under"""
 
     # -- registrations ---------------------------------------------------------------------------------------------
 
     async def steps_for(self, goal: Goal) -> list[Step]:
         """Raises Bail when the goal is invalid, ProviderError when a provider cannot judge it."""
         context = self._context
-        urn = self._claim(goal.parent, goal.type, goal.name)
+        urn = self._names.claim(goal.parent, goal.type, goal.name)
         self._inherit(goal)
-        old, alias = self._find_old(urn, goal)
+        old, alias = self._names.find_old(urn, goal)
         recreating, was_external = urn in self._deleted, old is not None and old.external
         carried = old is not None and not recreating and not was_external
         inputs = goal.properties
@@ -78,19 +75,6 @@ class StepGenerator:
             return [Step(Op.CREATE, urn, None, new)]
         return await self._compare(goal, old, new, provider, seed)
 
-    def _claim(self, parent: str, type_: str, name: str) -> str:
-        if parent and parent not in self._seen:
-            raise self._context.bail(f"could not find parent resource {parent}")
-        urn = make_urn(self._context.stack, self._context.project, parent, type_, name)
-        if urn in self._seen:
-            raise self._context.bail(f"Duplicate resource URN '{urn}'; try giving it a unique name", urn)
-        if urn in self._aliased:
-            raise self._context.bail(
-                f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self._aliased[urn]}'", urn
-            )
-        self._seen.add(urn)
-        return urn
-
     def _inherit(self, goal: Goal) -> None:
         parent = self.goals.get(goal.parent)
         if parent is None:
@@ -98,52 +82,6 @@ class StepGenerator:
         goal.protect = parent.protect if goal.protect is None else goal.protect
         goal.retain_on_delete = parent.retain_on_delete if goal.retain_on_delete is None else goal.retain_on_delete
         goal.deleted_with = goal.deleted_with or parent.deleted_with
-
-    def _find_old(self, urn: str, goal: Goal) -> tuple[ResourceState | None, str]:
-        """The recorded resource under this URN or, else, under one of its aliases."""
-        olds = self._context.olds
-        if urn in olds:
-            return olds[urn], ""
-        for alias in self._alias_urns(goal):
-            if alias not in olds:
-                continue
-            if alias in self._seen or alias in self._aliased:
-                raise self._context.bail(
-                    f"Duplicate resource alias '{alias}' applied to resource with URN '{urn}' conflicting with resource with URN "
-                    f"'{self._aliased.get(alias, alias)}'",
-                    urn,
-                )
-            self._aliased[alias], self._aliases[urn] = urn, alias
-            for state in self._context.previous:
-                rename_references(state, alias, urn)
-            return olds[alias], alias
-        return None, ""
-
-    def _alias_urns(self, goal: Goal) -> list[str]:
-        own = [self._alias_urn(goal, alias) for alias in goal.aliases]
-        inherited: list[str] = []
-        parent_alias = self._aliases.get(goal.parent)
-        if parent_alias is not None:
-            parent_name = urn_name(goal.parent)
-            for type_, name in [(goal.type, goal.name), *((urn_type(u), urn_name(u)) for u in own)]:
-                if name.startswith(parent_name):  # children are named after their parent by convention
-                    name = urn_name(parent_alias) + name.removeprefix(parent_name)
-                inherited.append(make_urn(self._context.stack, self._context.project, parent_alias, type_, name))
-        return list(dict.fromkeys([*own, *inherited]))
-
-    def _alias_urn(self, goal: Goal, alias: AliasSpec) -> str:
-        if alias.urn:
-            return alias.urn
-        parent = "" if alias.no_parent else self._aliases.get(alias.parent, alias.parent) or goal.parent
-        if parent and urn_qualified_type(parent) == ROOT_STACK_TYPE:
-            parent = ""
-        return make_urn(
-            alias.stack or self._context.stack,
-            alias.project or self._context.project,
-            parent,
-            alias.type or goal.type,
-            alias.name or goal.name,
-        )
 
     @staticmethod
     def _new_state(urn: str, goal: Goal, inputs: PropertyMap, old: ResourceState | None, alias: str) -> ResourceState:
@@ -252,7 +190,7 @@ class StepGenerator:
         if not old.provider or not new.provider:
             return True
         old_urn, new_urn = split_provider_ref(old.provider)[0], split_provider_ref(new.provider)[0]
-        if self._aliased.get(old_urn) == new_urn:
+        if old_urn != new_urn and self._names.successor(old_urn) == new_urn:
             return False
         before, after = self._context.olds.get(old_urn), self.provider_inputs.get(new_urn)
         if before is None or after is None:
@@ -353,7 +291,7 @@ class StepGenerator:
         """Dependents that a change of root would replace: asked of their providers, with unknowns for what may change."""
         replaced = {root.urn}
         found: list[tuple[ResourceState, Sequence[str]]] = []
-        for state in depending_on(self._context.previous, root, self._seen):
+        for state in depending_on(self._context.previous, root, self._names.claimed):
             if not state.custom or state.external:
                 continue
             if state.provider and split_provider_ref(state.provider)[0] in replaced:
@@ -403,7 +341,7 @@ class StepGenerator:
     # -- reads and deletions ---------------------------------------------------------------------------------------
 
     def read_steps(self, goal: Goal, id_: str) -> list[Step]:
-        urn = self._claim(goal.parent, goal.type, goal.name)
+        urn = self._names.claim(goal.parent, goal.type, goal.name)
         new = self._new_state(urn, goal, goal.properties, None, "")
         new.custom, new.external, new.id = True, True, id_
         self.goals[urn] = goal
@@ -431,7 +369,7 @@ class StepGenerator:
             if id(state) in self._deleted_states:
                 return None
             return Step(Op.DISCARD_REPLACED if state.external else Op.DELETE_REPLACED, state.urn, state)
-        if self._aliased.get(state.urn, state.urn) in self._kept:
+        if self._names.successor(state.urn) in self._kept:
             return None
         if state.pending_replacement:
             return Step(Op.REMOVE_PENDING_REPLACE, state.urn, state)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.context import RunContext
 from engine.difference import annotate_secrets
@@ -16,8 +15,8 @@ from engine.policy.model import PolicyError, PolicyOptions, PolicyProvider, Poli
 from engine.policy.pack import PolicyPack
 from engine.values import PropertyMap
 
-if TYPE_CHECKING:
-    from engine.generator import StepGenerator
+ProviderOf = Callable[[ResourceState], ResourceState | None]
+"""The provider resource of a resource."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,13 @@ class Policies:
         self._context.policy_violation = self._context.policy_violation or rejected
         return inputs, rejected
 
-    async def check_stack(self, news: Mapping[str, ResourceState], generator: StepGenerator) -> None:
+    async def check_stack(self, news: Mapping[str, ResourceState], goals: Mapping[str, Goal], provider_of: ProviderOf) -> None:
         """Judges the stack as a whole, by its outputs, after everything else went well."""
         resources = []
         for urn, state in news.items():
-            goal = generator.goals.get(urn)
+            goal = goals.get(urn)
             if goal is not None:
-                resources.append(_resource(state, goal, generator.provider_of(state), state.outputs))
+                resources.append(_resource(state, goal, provider_of(state), state.outputs))
         for pack in self._packs:
             try:
                 analysis = await self._context.blocking(pack.analyze_stack, resources)
