@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import gzip
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from engine.checkpoint import VERSION, CheckpointError
-
-if TYPE_CHECKING:
-    from engine.lock import StackLock
+from engine.checkpoint import VERSION
+from engine.lock import StackLock
+from engine.storage import BackendError, write_atomically
 
 LAYOUT = 1
 """The version of the layout: stacks are kept by project (pulumi: pkg/backend/diy/meta.go)."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-
-
-class BackendError(Exception):
-    """The backend cannot be used; the message says why and what to do."""
 
 
 class FileBackend:
@@ -156,8 +149,6 @@ class FileBackend:
 
     def stack_lock(self, project: str, stack: str) -> StackLock:
         """The lock of one stack, to be entered for one operation."""
-        from engine.lock import StackLock
-
         self.state_file(project, stack)  # checks the names
         self._prepare(project)
         return StackLock(self.folder / "locks" / "organization" / project / stack)
@@ -167,30 +158,3 @@ class FileBackend:
         """Holds the stack for one operation. Raises BackendError naming the holder."""
         with self.stack_lock(project, stack):
             yield
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside the target, to disk, then renames: a crash leaves the old file or the new. Readable by the owner only."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, survives a power cut
-    finally:
-        os.close(folder)
-
-
-def timestamp() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
-
-
-__all__ = ["BackendError", "CheckpointError", "FileBackend", "timestamp", "write_atomically"]

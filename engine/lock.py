@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from engine.backend import BackendError, timestamp
+from engine.storage import BackendError, timestamp
 
 _ENGINE = "embedded"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from engine.backend import BackendError, FileBackend
+from engine.backend import FileBackend
 from engine.checkpoint import (
     Crypter,
     decode_deployment,
@@ -21,6 +21,7 @@ from engine.checkpoint import (
 )
 from engine.journal import FOLD, SnapshotManager
 from engine.model import PendingOperation, ResourceState, Snapshot
+from engine.storage import BackendError
 
 
 class JournalFile:

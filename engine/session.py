@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, Literal
 
-from engine.backend import BackendError, FileBackend
+from engine.backend import FileBackend
 from engine.checkpoint import CheckpointError, decode_deployment, deployment_of, salt_of
 from engine.deployment import DEFAULT_PARALLEL, Deployment, Operation, Result
 from engine.events import Event
@@ -25,6 +25,7 @@ from engine.providers.catalog import factories
 from engine.recovery import StackState
 from engine.redaction import Redactor
 from engine.secrets import PassphraseCrypter, passphrase
+from engine.storage import BackendError
 from engine.values import PropertyMap
 
 Kind = Literal["preview", "up", "destroy"]

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from engine.backend import BackendError
 from engine.checkpoint import CheckpointError
 from engine.project import Project, ProjectError, find_project
 from engine.secrets import SecretsError
 from engine.session import UnknownStack
+from engine.storage import BackendError
 from ops import operations, stack
 from ops.exits import Exit
 from ops.machine import Machine

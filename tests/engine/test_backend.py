@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.backend import BackendError, FileBackend, write_atomically
+from engine.backend import FileBackend
+from engine.storage import BackendError, write_atomically
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.backend import BackendError
 from engine.lock import StackLock
+from engine.storage import BackendError
 
 DEAD = 2**22 + 1
 """Above the largest process id that Linux gives."""
