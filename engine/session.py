@@ -201,4 +201,3 @@ def _interrupts(deployment: Deployment, leave: Callable[[], None]) -> Iterator[N
             loop.remove_signal_handler(number)
 
 
-__all__ = ["BackendError", "CheckpointError", "Request", "Session", "UnknownStack", "backend_of"]
