@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 STACK ?= dev
 PYTHON ?= python3.11
+# One worker for the tests of the cluster that runs, one for those that start their own, one for the rest.
+TEST_WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
@@ -19,14 +21,14 @@ $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml
 	@echo "==> tools: Python environment"
 	@ops/bootstrap.sh $(PYTHON) $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(UV) sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 policies/.venv/.ready: policies/requirements.txt | $(VENV)/.ready
 	@echo "==> tools: policy environment"
 	@rm -rf policies/.venv && $(BIN)/python -m venv --without-pip policies/.venv
-	@$(UV) sync --quiet --python policies/.venv/bin/python --require-hashes policies/requirements.txt
+	@$(UV) sync --quiet --compile-bytecode --python policies/.venv/bin/python --require-hashes policies/requirements.txt
 	@touch $@
 
 up: setup ## Sets everything up and deploys stack dev on this machine; ends by calling the servers' tools
@@ -45,7 +47,7 @@ clean: setup ## Removes the platform, the cluster and their data
 	@$(BIN)/sophia local clean --stack $(STACK)
 
 test: setup ## Sets everything up and passes all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
