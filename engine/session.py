@@ -13,7 +13,7 @@ from secrets import token_urlsafe
 from typing import Any, Literal
 
 from engine.backend import FileBackend
-from engine.checkpoint import CheckpointError, decode_deployment, deployment_of, salt_of
+from engine.checkpoint import decode_deployment, deployment_of, salt_of
 from engine.deployment import DEFAULT_PARALLEL, Deployment, Operation, Result
 from engine.events import Event
 from engine.lock import StackLock
@@ -25,7 +25,6 @@ from engine.providers.catalog import factories
 from engine.recovery import StackState
 from engine.redaction import Redactor
 from engine.secrets import PassphraseCrypter, passphrase
-from engine.storage import BackendError
 from engine.values import PropertyMap
 
 Kind = Literal["preview", "up", "destroy"]
@@ -199,5 +198,3 @@ def _interrupts(deployment: Deployment, leave: Callable[[], None]) -> Iterator[N
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
