@@ -15,6 +15,7 @@ from cluster.errors import ClusterError
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a cluster stay in one process, in their order, when the rest is spread over several."""
     for item in items:
