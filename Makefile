@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 STACK ?= dev
+# simulated: a real API server whose pods are ready but do not run, for machines without root or cgroups
+NODES ?= real
 PYTHON ?= python3.11
 # One worker for the tests of the cluster that runs, one for those that start their own, one for the rest.
 TEST_WORKERS ?= 3
@@ -32,15 +34,15 @@ policies/.venv/.ready: policies/requirements.txt | $(VENV)/.ready
 	@touch $@
 
 up: setup ## Sets everything up and deploys stack dev on this machine; ends by calling the servers' tools
-	@$(BIN)/sophia local up --stack $(STACK)
+	@$(BIN)/sophia local up --stack $(STACK) --nodes $(NODES)
 
 preview: setup ## The plan of a stack with policy findings (STACK=prod for another); needs no root, cluster or Docker
-	@$(BIN)/sophia preview --stack $(STACK)
+	@$(BIN)/sophia preview --stack $(STACK) --engine embedded
 
 status: setup ## What runs on this machine
 	@$(BIN)/sophia local status
 
-down: setup ## Removes the platform and stops the cluster; its data stays
+down: setup ## Removes the platform with its data and stops the cluster; images stay
 	@$(BIN)/sophia local down --stack $(STACK)
 
 clean: setup ## Removes the platform, the cluster and their data

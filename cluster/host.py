@@ -118,7 +118,8 @@ def restore_kernel_settings(layout: Layout) -> None:
         path = Path("/proc/sys") / name
         if value and read(path).strip() != value:
             path.write_text(value)
-    for path in saved["absent"]:
+    # After a reboot somebody else may have made them: another Kubernetes of the user's, say.
+    for path in saved["absent"] if saved["boot"] == _boot() else ():
         mounts.remove_tree(Path(path))
     record.unlink()
 

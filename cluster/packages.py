@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.paths import cache_lock
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_MARK = "# written by sophia for one apt call"
@@ -90,7 +91,7 @@ def install(programs: Sequence[Program], say: Callable[[str], None], log: Path) 
             f"missing programs: {names}. Run `sudo apt-get install --no-install-recommends {' '.join(packages)}`, {ELSEWHERE}."
         )
     say(f"installing Debian packages: {' '.join(packages)} (services stay off)")
-    with services_stay_off():
+    with cache_lock("apt"), services_stay_off():
         _apt([apt, "update"], log)
         _apt([apt, "install", "--yes", "--no-install-recommends", *packages], log)
     _disable([unit for p in wanted for unit in p.units])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.packages import ELSEWHERE
-from cluster.paths import cache_dir
+from cluster.paths import cache_dir, cache_lock
 
 GO_DIR = Path(__file__).resolve().parent / "go"
 GO_REQUIREMENT = GO_DIR / "toolchain.txt"
@@ -180,10 +180,13 @@ def build(modules: Iterable[Module], say: Callable[[str], None], log: Path) -> d
     chosen = tuple(modules)
     go = ensure_go(chosen, say, log)
     paths = binaries(chosen, go)
-    todo = [(m, c) for m in chosen for c in m.commands if not paths[binary_name(c)].exists()]
-    for number, (module, command) in enumerate(todo, 1):
-        say(f"building {binary_name(command)} ({number} of {len(todo)})")
-        _build_one(go, module, command, paths[binary_name(command)], log)
+    if all(path.exists() for path in paths.values()):
+        return paths
+    with cache_lock("build"):  # two clones that start together build once
+        todo = [(m, c) for m in chosen for c in m.commands if not paths[binary_name(c)].exists()]
+        for number, (module, command) in enumerate(todo, 1):
+            say(f"building {binary_name(command)} ({number} of {len(todo)})")
+            _build_one(go, module, command, paths[binary_name(command)], log)
     return paths
 
 

@@ -94,7 +94,7 @@ class Deployment:
         )
         self._policies = Policies(self._context, operation.policies, operation.policy_interpreters)
         self._generator = StepGenerator(self._context, self._policies)
-        self._executor = Executor(self._context, operation.recorder, lambda: self._generator.deleted)
+        self._executor = Executor(self._context, operation.recorder, lambda: self._generator.deleted, self._generator.rename_references)
         self._callbacks = Callbacks()
         self._deciding = asyncio.Lock()
         self._slots = asyncio.Semaphore(operation.parallel)

@@ -49,7 +49,15 @@ class StepFailed(Exception):
 class Executor:
     """Runs steps one by one as told; ordering and parallelism are the caller's."""
 
-    def __init__(self, context: RunContext, recorder: Recorder | None, deleted: Callable[[], set[str]]) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        recorder: Recorder | None,
+        deleted: Callable[[], set[str]],
+        rename: Callable[[str], list[ResourceState]],
+    ) -> None:
+        """`deleted`: URNs that this run deletes; `rename`: points what is recorded to a resource's new name."""
+        self._rename = rename
         self._context = context
         self._recorder = recorder
         self._deleted = deleted
@@ -131,14 +139,17 @@ class Executor:
             # Deleted ahead of its replacement: stays on record, marked, until the replacement exists.
             marked = step.old
             marked.pending_replacement = True
-            recorder.success(ticket)
             recorder.outputs(marked)
+            recorder.success(ticket)
         elif step.op in (Op.CREATE_REPLACEMENT, Op.READ_REPLACEMENT, Op.IMPORT_REPLACEMENT) and step.pending_delete:
             assert step.old is not None, "a replacement replaces something"
             recorder.outputs(step.old)  # now marked `delete`
             recorder.success(ticket, None, step.new)
         else:
             recorder.success(ticket, step.old, step.new)
+        if step.new is not None:
+            for state in self._rename(step.urn):
+                recorder.outputs(state)
 
     def _keep_unready(self, step: Step, error: InitError) -> None:
         new = step.new
@@ -232,7 +243,7 @@ class Executor:
     async def _delete(self, step: Step) -> None:
         old = step.old
         assert old is not None, "delete has an old state"
-        if old.protect and not step.pending_delete:
+        if old.protect and step.op is Op.DELETE:  # unprotecting and replacing in one run is allowed
             raise ProviderError(
                 f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, '
                 "either remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, "

@@ -247,6 +247,7 @@ class StepGenerator:
         if not delete_first:
             steps = [Step(op, urn, old, new, keys, diffs, detailed, pending_delete=True) for op in (Op.CREATE_REPLACEMENT, Op.REPLACE)]
             return steps
+        await self._ensure_provider(old)
         chain = await self._delete_dependents(old, urn)
         if not old.pending_replacement:
             self._mark_deleted(old)
@@ -289,17 +290,19 @@ class StepGenerator:
 
     async def _dependent_replacements(self, root: ResourceState) -> list[tuple[ResourceState, Sequence[str]]]:
         """Dependents that a change of root would replace: asked of their providers, with unknowns for what may change."""
-        replaced = {root.urn}
+        successor = self._names.successor
+        replaced = {successor(root.urn)}
         found: list[tuple[ResourceState, Sequence[str]]] = []
-        for state in depending_on(self._context.previous, root, self._names.claimed):
+        for state in depending_on(self._context.previous, root, self._names.claimed, self._names.successor):
             if not state.custom or state.external:
                 continue
-            if state.provider and split_provider_ref(state.provider)[0] in replaced:
+            if state.provider and successor(split_provider_ref(state.provider)[0]) in replaced:
                 await self._ensure_provider(state)
                 found.append((state, ()))
-                replaced.add(state.urn)
+                replaced.add(successor(state.urn))
                 continue
-            touched = {k for k, urns in state.property_dependencies.items() if k in state.inputs and replaced.intersection(urns)}
+            dependencies = {k: urns for k, urns in state.property_dependencies.items() if k in state.inputs}
+            touched = {k for k, urns in dependencies.items() if replaced.intersection(map(successor, urns))}
             if not touched:
                 continue
             await self._ensure_provider(state)
@@ -309,7 +312,7 @@ class StepGenerator:
             diff = await self._ask_diff(provider, state, inputs, ())
             if must_replace(diff):
                 found.append((state, _replace_keys(diff)))
-                replaced.add(state.urn)
+                replaced.add(successor(state.urn))
         return found
 
     # -- providers -------------------------------------------------------------------------------------------------
@@ -362,7 +365,7 @@ class StepGenerator:
                 self._deleted.add(state.urn)
                 steps[id(state)] = step
                 condemned.append(state)
-        return [[steps[id(s)] for s in wave] for wave in deletion_waves(self._context.previous, condemned)]
+        return [[steps[id(s)] for s in wave] for wave in deletion_waves(self._context.previous, condemned, self._names.successor)]
 
     def _deletion(self, state: ResourceState) -> Step | None:
         if state.delete:
@@ -376,6 +379,10 @@ class StepGenerator:
         if id(state) in self._deleted_states:
             return None
         return Step(Op.READ_DISCARD if state.external else Op.DELETE, state.urn, state)
+
+    def rename_references(self, urn: str) -> list[ResourceState]:
+        """See `Identities.rename_references`."""
+        return self._names.rename_references(urn)
 
     @property
     def deleted(self) -> set[str]:

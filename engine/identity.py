@@ -19,6 +19,13 @@ class Identities:
         self._aliases: dict[str, str] = {}
         """URN -> the old URN it was found under"""
 
+    def rename_references(self, urn: str) -> list[ResourceState]:
+        """Points what is recorded to the new name of a resource, once that is recorded itself; returns what was changed."""
+        old = self._aliases.get(urn)
+        if old is None:
+            return []
+        return [state for state in self._context.previous if rename_references(state, old, urn)]
+
     def successor(self, urn: str) -> str:
         """The URN under which a recorded resource goes on; its own where it was not renamed."""
         return self._aliased.get(urn, urn)
@@ -51,8 +58,6 @@ class Identities:
                     urn,
                 )
             self._aliased[alias], self._aliases[urn] = urn, alias
-            for state in self._context.previous:
-                rename_references(state, alias, urn)
             return olds[alias], alias
         return None, ""
 

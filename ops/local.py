@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import api as cluster
 from cluster.errors import ClusterError
 from engine.project import load_stack_file
-from infra.settings import parse_settings
+from infra.settings import SettingsError, parse_settings
 from ops import base_image, wheels
 from ops.machine import Machine
 from ops.mcp_check import CheckError, Endpoint, check_memory
@@ -99,7 +99,8 @@ def down(root: Path, stack: str, sophia: Sophia) -> int:
     if machine.overlay.exists() or own:
         with phases.phase("destroy") as say:
             if not own:
-                cluster.up(progress=say)
+                now = cluster.up(nodes=cluster.status().nodes, progress=say)
+                os.environ["KUBECONFIG"] = now.kubeconfig
             status = sophia(["destroy", "--stack", stack, "--cwd", str(root), "--yes"])
             status = 0 if status == NO_STACK else status
     if not own:
@@ -134,7 +135,7 @@ def status(root: Path, stack: str) -> int:
     for part in now.components:
         print(f"  {'ok ' if part.ready else 'BAD'} {part.name:24} pid {part.pid:<8} {part.memory_mib:>5} MiB {part.error}")
     if now.running:
-        os.environ.setdefault("KUBECONFIG", now.kubeconfig)
+        os.environ["KUBECONFIG"] = now.kubeconfig
         for endpoint in endpoints(_namespace(Machine(root, stack))):
             print(f"  {endpoint.name:28} {endpoint.url}")
     return 0
@@ -192,6 +193,17 @@ def _relative(path: str) -> str:
     return os.path.relpath(path) if path.startswith(str(Path.cwd())) else path
 
 
+def _give_back(root: Path) -> None:
+    """After `sudo make up` what is for people (state, passphrase, overlay) belongs to whoever owns the clone, not to root."""
+    owner, local = root.stat(), root / ".local"
+    if os.geteuid() != 0 or owner.st_uid == 0 or not local.exists():
+        return
+    for path in (local, *(local / name for name in ("machine", "state", "passphrase", "cluster.lock"))):
+        for each in [path, *(path.rglob("*") if path is not local else ())]:
+            if each.exists():
+                os.chown(each, owner.st_uid, owner.st_gid)
+
+
 def run(args: argparse.Namespace, root: Path, sophia: Sophia) -> int:
     """Entry from the command line."""
     try:
@@ -202,6 +214,11 @@ def run(args: argparse.Namespace, root: Path, sophia: Sophia) -> int:
         if args.action == "clean":
             return clean(root, args.stack, sophia)
         return status(root, args.stack)
-    except ClusterError as error:
+    except (ClusterError, base_image.BaseImageError, wheels.WheelsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        _give_back(root)

@@ -51,6 +51,11 @@ class Machine:
 
     def forget(self) -> None:
         self.overlay.unlink(missing_ok=True)
+        self._merged.unlink(missing_ok=True)
+
+    @property
+    def _merged(self) -> Path:
+        return self.local / "machine" / f"Pulumi.{self.stack}.yaml"
 
     def config_file(self) -> Path | None:
         """The stack's configuration with this machine's values merged over it; None where there is nothing to merge."""
@@ -59,19 +64,24 @@ class Machine:
             return None
         whole = _load(self.stack_file)
         whole["config"] = merged(whole.get("config") or {}, added)
-        target = self.local / "machine" / f"Pulumi.{self.stack}.yaml"
-        target.write_text(yaml.safe_dump(whole, sort_keys=False))
-        return target
+        self._merged.write_text(yaml.safe_dump(whole, sort_keys=False))
+        return self._merged
 
     def environment(self) -> dict[str, str]:
-        """Variables for a run on this machine: its cluster, its Docker engine, its backend. The user's own always win."""
+        """Variables for a run on this machine: its cluster, its Docker engine, its backend and passphrase.
+
+        Cluster and Docker engine always win over the shell's: a stack that was deployed here is not to be destroyed on
+        another cluster. A backend and a passphrase of the user's own win over the ones made here.
+        """
         if not self.overlay.exists():
             return {}
         wanted = {str(k): str(v) for k, v in (_load(self.overlay).get("environment") or {}).items()}
+        (self.local / "state").mkdir(mode=0o700, parents=True, exist_ok=True)  # the CLI wants it to exist
         wanted["PULUMI_BACKEND_URL"] = f"file://{self.local / 'state'}"
         if "PULUMI_CONFIG_PASSPHRASE" not in os.environ:
             wanted["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self._passphrase_file())
-        return {k: v for k, v in wanted.items() if k not in os.environ}
+        here = set(_load(self.overlay).get("environment") or {})  # the cluster the stack runs on, whatever the shell points to
+        return {k: v for k, v in wanted.items() if k in here or k not in os.environ}
 
     def _passphrase_file(self) -> Path:
         """A generated passphrase, readable by its owner only: a stack of this machine needs no secret from anybody."""

@@ -39,7 +39,7 @@ def uses_cli(engine: str) -> bool:
 
 def with_cli(args: argparse.Namespace, project: Project, packs: Sequence[Path]) -> int:
     """The same verb and flags for the CLI; it takes over this terminal."""
-    if args.verb != "destroy":
+    if args.verb == "up":
         _ensure_stack(project, args.stack)
     command = ["pulumi", args.verb, "--cwd", str(project.root), "--stack", args.stack, "--parallel", str(args.parallel)]
     for flag in ("json", "expect_no_changes", "diff", "suppress_outputs", "config_path", "yes", "skip_preview"):
@@ -49,7 +49,8 @@ def with_cli(args: argparse.Namespace, project: Project, packs: Sequence[Path]) 
     command += [part for pair in getattr(args, "config", []) for part in ("--config", pair)]
     command += ["--config-file", str(args.config_file.resolve())] if args.config_file else []
     command += [part for pack in packs for part in ("--policy-pack", str(pack.resolve()))]
-    command += [part for file in getattr(args, "policy_pack_config", []) for part in ("--policy-pack-config", file)]
+    configs = [str(Path(file).resolve()) for file in getattr(args, "policy_pack_config", [])]
+    command += [part for file in configs for part in ("--policy-pack-config", file)]
     return hand_over(command)
 
 
@@ -67,7 +68,8 @@ def hand_over(command: Sequence[str]) -> int:
 
 def _ensure_stack(project: Project, stack: str) -> None:
     select = ["pulumi", "stack", "select", "--create", "--cwd", str(project.root), "--stack", stack, "--non-interactive"]
-    subprocess.run(select, check=False, stdout=subprocess.DEVNULL)
+    if subprocess.run(select, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise ProjectError(f"the pulumi CLI could not select or create stack {stack!r}; its message is above.")
 
 
 def embedded(args: argparse.Namespace, project: Project, packs: Sequence[Path]) -> int:

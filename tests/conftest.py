@@ -15,15 +15,6 @@ from cluster.errors import ClusterError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a cluster stay in one process, in their order, when the rest is spread over several."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            own = item.path.is_relative_to(ROOT / "tests" / "cluster")
-            item.add_marker(pytest.mark.xdist_group("its own cluster" if own else "cluster"))
-
-
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[ClusterStatus]:
     """The one-machine cluster of this clone, with KUBECONFIG and DOCKER_HOST set; stopped afterwards if it was not running before.

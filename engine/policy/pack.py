@@ -83,7 +83,7 @@ class PolicyPack:
             "PULUMI_PROJECT": project,
             "PULUMI_STACK": stack,
             "PULUMI_DRY_RUN": "true" if dry_run else "false",
-            "PULUMI_CONFIG": json.dumps(dict(config or {})),
+            "PULUMI_CONFIG": json.dumps({k: v for k, v in (config or {}).items() if k not in set(secret_keys)}),
         }
         command = [python, "-u", str(PLUGIN_MAIN), "pulumi.policy", engine_address, str(entry)]
         name = f"policy pack {path}"

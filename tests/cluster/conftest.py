@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import packages, toolchain
 from tests.cluster.isolated import IsolatedClone
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,6 +29,10 @@ def isolated_clone(tmp_path: Path) -> Iterator[IsolatedClone]:
     """The clone, nothing started; everything is taken down afterwards whatever happened."""
     if os.geteuid() != 0:
         _refuse_or_skip("containers need root")
+    # The clone's own network leads nowhere: what it needs from outside is fetched before.
+    log = tmp_path / "prepare.log"
+    packages.install(packages.REAL_NODE, print, log)
+    toolchain.build([*toolchain.REAL, toolchain.KWOK], print, log)
     holder = subprocess.Popen(
         ["unshare", "--net", "--mount", "--propagation=private", "sh", "-c", f"{_SETUP} && echo ready && exec sleep 3600"],
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ import pytest
 from cluster.paths import Layout
 from tests.cluster.isolated import IsolatedClone
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("a cluster of its own"), pytest.mark.timeout(300)]
 
 WORKLOAD = (Path(__file__).parent / "workload.yaml").read_text()
 

@@ -20,7 +20,7 @@ from mcp import Client
 from ops.mcp_check import call, check_memory, connect
 from tests.e2e.conftest import NAMESPACE, ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
 
 SERVER = "app_images/ai_memory/tools.py"
 DEPLOYMENT = ("update", "Deployment ai-memory")

@@ -93,6 +93,42 @@ def test_protected_resources_are_neither_deleted_nor_replaced(engine):
     assert engine.destroy().result.ok and not engine.world.things
 
 
+def test_unprotecting_and_replacing_in_one_run(engine):
+    engine('Thing("a", key="1", opts=ResourceOptions(protect=True))')
+    outcome = engine('Thing("a", key="2")')
+    assert outcome.result.ok and len(engine.world.things) == 1
+
+
+RENAMED = 'a = Thing("{a}", {kind}="{v}", opts=ResourceOptions(aliases=[Alias(name="a")]))\n'
+
+
+def test_a_renamed_resource_takes_its_dependents_along_when_it_is_deleted_first(engine):
+    engine('a = Thing("a", fixed="1"); Thing("b", key=a.id)')
+    engine.world.calls.clear()
+    outcome = engine(RENAMED.format(a="a2", kind="fixed", v="2") + 'Thing("b", key=a.id)')
+    assert outcome.result.ok and engine.world.calls == [("delete", "b"), ("delete", "a"), ("create", "a2"), ("create", "b")]
+
+
+def test_a_removed_dependent_goes_before_the_old_half_of_what_was_renamed(engine):
+    engine('a = Thing("a", key="1"); Thing("b", y=a.id)')
+    engine.world.calls.clear()
+    assert engine(RENAMED.format(a="a2", kind="key", v="2")).result.ok
+    assert engine.world.calls == [("create", "a2"), ("delete", "b"), ("delete", "a")]
+
+
+def test_delete_first_uses_the_provider_that_made_it(engine):
+    program = """
+    class Fake(pulumi.ProviderResource):
+        def __init__(self, name, **props):
+            super().__init__("fake", name, props)
+    Thing("a", fixed="{}", opts=ResourceOptions(provider=Fake("{}")))
+    """
+    engine(program.format(1, "p1"))
+    outcome = engine(program.format(2, "p2"))
+    assert outcome.result.ok, outcome.errors
+    assert len(engine.world.things) == 1
+
+
 def test_protection_is_inherited_from_the_parent(engine):
     outcome = engine(
         'g = Group("g", opts=ResourceOptions(protect=True, retain_on_delete=True)); Thing("a", opts=ResourceOptions(parent=g))'

@@ -181,6 +181,7 @@ def test_dynamic_provider(tmp_path):
 
 
 @pytest.mark.cluster
+@pytest.mark.xdist_group("cluster")
 @pytest.mark.parametrize("name", WITH_CLUSTER)
 def test_on_a_cluster(name, tmp_path, recorded_images):
     try:

@@ -14,7 +14,7 @@ from engine.provider import Call, Changes, ProviderError
 from engine.providers.docker_image import DockerProvider
 from engine.values import Secret
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("real_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.usefixtures("real_cluster")]
 REGISTRY = "localhost:5000"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
