@@ -246,7 +246,7 @@ if sys.argv[1] == "up" and os.environ.get("SLOW"):
     except KeyboardInterrupt:
         time.sleep(1)
         sys.exit(8)
-sys.exit(int(os.environ.get("STATUS", "0")))
+sys.exit(0 if sys.argv[1] == 'stack' else int(os.environ.get("STATUS", "0")))
 """
 
 
