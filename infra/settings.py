@@ -54,7 +54,8 @@ class PostgresSettings(Spec):
     """The Postgres server of the stack."""
 
     storage: str = Field(default="10Gi", pattern=QUANTITY_PATTERN)
-    """Size of the volume, a Kubernetes quantity such as "10Gi". It can be raised later where the storage allows, never lowered."""
+    """Size of the volume, a Kubernetes quantity such as "10Gi". It is set when the database is made: a StatefulSet
+    cannot change it afterwards. To grow, edit the PersistentVolumeClaim where the storage class allows it, then this."""
     storage_class: str | None = Field(default=None, pattern=NAME_PATTERN)
     """Name of a StorageClass, or leave it out for the cluster's default."""
     max_connections: int = Field(default=100, ge=5, le=10_000)

@@ -9,8 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
+from kubernetes import client, config
 
 from cluster import api as cluster
 from cluster.errors import ClusterError
@@ -19,9 +23,7 @@ from infra.settings import SettingsError, parse_settings
 from ops import base_image, wheels
 from ops.machine import Machine
 from ops.mcp_check import CheckError, Endpoint, check_memory
-
-if TYPE_CHECKING:
-    from kubernetes.client import CoreV1Api
+from ops.port_forward import PortForwardError, forwarded
 
 Sophia = Callable[[list[str]], int]
 """Runs another `sophia` command and returns its exit status."""
@@ -61,7 +63,8 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
             os.environ.update(environment)
             say(f"{len(now.components)} components, {now.memory_mib} MiB; kubeconfig {_relative(now.kubeconfig)}")
     with phases.phase("images") as say:
-        machine.remember(_simulated(machine) if nodes == SIMULATED else _images(root, say), environment)
+        registry = parse_settings(_raw_settings(machine), stack).images.registry
+        machine.remember(_simulated(machine) if nodes == SIMULATED else _images(root, registry, say), environment)
     with phases.phase("preview and policy"):
         status = sophia(["preview", "--stack", stack, "--cwd", str(root)])
     if status:
@@ -78,9 +81,9 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
     return 0 if checked else NOT_DEPLOYED
 
 
-def _images(root: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _images(root: Path, registry: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Prepares what the images are built from; the configuration that is particular to it."""
-    base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say)
+    base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say, registry)
     wheels.fill(say, images=root / "app_images")
     return {"sophia:platform": {"images": {"base": base}}} if base else {}
 
@@ -136,7 +139,9 @@ def status(root: Path, stack: str) -> int:
         print(f"  {'ok ' if part.ready else 'BAD'} {part.name:24} pid {part.pid:<8} {part.memory_mib:>5} MiB {part.error}")
     if now.running:
         os.environ["KUBECONFIG"] = now.kubeconfig
-        for endpoint in endpoints(_namespace(Machine(root, stack))):
+        machine = Machine(root, stack)
+        _connect(machine)
+        for endpoint in endpoints(_namespace(machine)):
             print(f"  {endpoint.name:28} {endpoint.url}")
     return 0
 
@@ -144,11 +149,25 @@ def status(root: Path, stack: str) -> int:
 # -- what runs ---------------------------------------------------------------------------------------------------------
 
 
-def _core() -> CoreV1Api:
-    from kubernetes import client, config
+def _connect(machine: Machine) -> None:
+    """Makes the stack's cluster the one that the Kubernetes client talks to."""
+    given = load_stack_file(machine.stack_file).config
+    kubeconfig, context = given.get("kubernetes:kubeconfig"), given.get("kubernetes:context")
+    if isinstance(kubeconfig, str) and kubeconfig.lstrip().startswith(("{", "apiVersion")):
+        config.load_kube_config_from_dict(yaml.safe_load(kubeconfig), context=context)
+    else:
+        config.load_kube_config(kubeconfig or os.environ.get("KUBECONFIG"), context=context)
 
-    config.load_kube_config(os.environ.get("KUBECONFIG"))
-    return client.CoreV1Api()
+
+@contextmanager
+def _reach(machine: Machine, namespace: str, endpoint: Endpoint) -> Iterator[Endpoint]:
+    """The endpoint as it can be reached from here: directly on the one-machine cluster, else forwarded by the API server."""
+    if not machine.own_cluster():
+        yield endpoint
+        return
+    port = int(endpoint.address.rpartition(":")[2])
+    with forwarded(namespace, endpoint.name, port) as address:
+        yield replace(endpoint, address=address)
 
 
 def _namespace(machine: Machine) -> str:
@@ -163,7 +182,7 @@ def _raw_settings(machine: Machine) -> Any:
 def endpoints(namespace: str) -> list[Endpoint]:
     """The MCP servers of a namespace, by their Services' labels."""
     selector = "app.kubernetes.io/part-of=sophia,app.kubernetes.io/component=mcp-server"
-    found = _core().list_namespaced_service(namespace, label_selector=selector).items
+    found = client.CoreV1Api().list_namespaced_service(namespace, label_selector=selector).items
     servers = []
     for service in found:
         port = next(p.port for p in service.spec.ports if p.name != "metrics")
@@ -175,10 +194,13 @@ def endpoints(namespace: str) -> list[Endpoint]:
 def _check(machine: Machine, say: Callable[[str], None]) -> bool:
     """Calls tools of every server and prints what came back."""
     healthy = True
-    for endpoint in endpoints(_namespace(machine)):
+    _connect(machine)
+    namespace = _namespace(machine)
+    for endpoint in endpoints(namespace):
         try:
-            answer = check_memory(endpoint)
-        except CheckError as error:
+            with _reach(machine, namespace, endpoint) as reached:
+                answer = check_memory(reached)
+        except (CheckError, PortForwardError) as error:
             healthy = False
             say(f"{endpoint.name}: FAILED: {error}")
             continue

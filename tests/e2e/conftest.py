@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ["app_images", "components", "infra", "policies", "Pulumi.yaml"]
 STACK = "e2e"
 NAMESPACE = f"sophia-{STACK}"
-CANARY = "canary-91f3b7e2c4"
 
 
 class Platform:

@@ -11,6 +11,7 @@ import signal
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -18,6 +19,7 @@ import pytest
 from mcp import Client
 
 from ops.mcp_check import call, check_memory, connect
+from ops.port_forward import forwarded
 from tests.e2e.conftest import NAMESPACE, ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
@@ -110,6 +112,13 @@ def test_both_protocol_eras_answer_on_the_service(platform):
 
     modern, legacy = run(versions())
     assert modern == "2026-07-28" and legacy <= "2025-11-25"
+
+
+def test_the_check_reaches_a_cluster_whose_network_is_elsewhere(platform):
+    endpoint = platform.endpoint()
+    with forwarded(NAMESPACE, endpoint.name, 9001) as address:
+        assert address.startswith("127.0.0.1:")
+        check_memory(replace(endpoint, address=address))
 
 
 def test_more_replicas_are_one_change(platform):
@@ -271,7 +280,7 @@ def test_kill_9_while_creating_is_adopted(platform):
 
 
 def test_the_network_policies_are_declared_but_this_cluster_does_not_enforce_them(platform):
-    """The bridge CNI here has no enforcer: edges are judged statically. When this fails, replace it by a test of the edges."""
+    """The CNI plugin here (ptp) has no enforcer: edges are judged statically. When this fails, replace it by a test of the edges."""
     from kubernetes import client
 
     policies = client.NetworkingV1Api().list_namespaced_network_policy(NAMESPACE).items

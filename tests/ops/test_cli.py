@@ -22,6 +22,9 @@ pulumi.export("length", token.length)
 """
 
 
+POLICIES = Path(__file__).resolve().parents[2] / "policies" / ".venv" / "bin" / "python"
+
+
 class Cli:
     """A project in a folder and the command in it."""
 
@@ -88,6 +91,27 @@ def test_secrets_are_in_no_output_and_not_plain_in_the_state(cli):
         assert path.is_dir() or "canary-7c1f9" not in path.read_text()
 
 
+def test_a_secret_of_the_configuration_is_in_no_process_list(cli, tmp_path):
+    """Arguments and environments of everything that runs during an update: program, provider, policy pack."""
+    cli.write("Pulumi.yaml", "name: proj\nruntime: python\nconfig:\n  canary: {value: canary-7c1f9, secret: true}\n")
+    pack = [] if not POLICIES.exists() else ["--policy-pack", str(POLICIES.parent.parent.parent)]
+    process = begin_slow(cli, tmp_path, *pack)
+    try:
+        seen = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                try:
+                    content = (folder / name).read_bytes()
+                except OSError:
+                    continue
+                if b"canary-7c1f9" in content:
+                    seen.append(f"{folder}/{name}")
+        assert seen == []
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_json_is_pulumis(cli):
     digest = json.loads(cli("preview", "--json").stdout)
     assert digest["changeSummary"] == {"create": 2} and [s["op"] for s in digest["steps"]] == ["create", "create"]
@@ -151,11 +175,11 @@ Thing("slow", pulumi.ResourceOptions(depends_on=[first]))
 """
 
 
-def begin_slow(cli, tmp_path):
+def begin_slow(cli, tmp_path, *flags):
     mark = tmp_path / "mark"
     cli.write("__main__.py", SLOW)
     process = subprocess.Popen(
-        cli.command("up", "--yes", "--skip-preview"),
+        cli.command("up", "--yes", "--skip-preview", *flags),
         env={**cli.env, "MARK": str(mark)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
