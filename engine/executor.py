@@ -266,7 +266,6 @@ class Executor:
         if not read.id:
             raise ProviderError(f"resource '{new.id}' does not exist")
         new.id, new.outputs = read.id, self._outputs(provider, new, read.outputs)
-        new.inputs = {} if new.external else new.inputs
         new.created = new.modified = ""
         if step.pending_delete and step.old is not None:
             step.old.delete = True

@@ -132,6 +132,8 @@ class StepGenerator:
         )
         if self._triggered(goal, old):
             diff = Diff(Changes.SOME, replaces=[*diff.replaces, "replacementTrigger"], diffs=diff.diffs, detailed=diff.detailed)
+        if old.taint:  # `pulumi state taint`: to be made anew
+            diff = Diff(Changes.SOME, replaces=[*diff.replaces, "taint"], diffs=diff.diffs, detailed=diff.detailed)
         self._kept.add(new.urn)
         if diff.changes is Changes.SOME or old.pending_replacement:
             if must_replace(diff) or old.pending_replacement:

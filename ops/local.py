@@ -29,6 +29,9 @@ Sophia = Callable[[list[str]], int]
 """Runs another `sophia` command and returns its exit status."""
 NOT_DEPLOYED = 1
 SIMULATED = "simulated"
+AMD64 = "linux/amd64"
+"""The settings' default; another machine's own platform is part of what it adds to them."""
+_PLATFORMS = {"x86_64": AMD64, "aarch64": "linux/arm64"}
 
 
 class Phases:
@@ -84,8 +87,10 @@ def up(root: Path, stack: str, sophia: Sophia, nodes: str = "real") -> int:
 def _images(root: Path, registry: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Prepares what the images are built from; the configuration that is particular to it."""
     base = base_image.for_stack(os.environ.get("DOCKER_HOST"), say, registry)
-    wheels.fill(say, images=root / "app_images")
-    return {"sophia:platform": {"images": {"base": base}}} if base else {}
+    platform = _PLATFORMS.get(os.uname().machine, AMD64)
+    wheels.fill(say, platform, images=root / "app_images")
+    images = ({"base": base} if base else {}) | ({"platform": platform} if platform != AMD64 else {})
+    return {"sophia:platform": {"images": images}} if images else {}
 
 
 def _simulated(machine: Machine) -> dict[str, Any]:

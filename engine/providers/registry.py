@@ -100,6 +100,8 @@ class ProviderRegistry(Provider):
     def update(
         self, call: Call, id: str, old_inputs: PropertyMap, old_outputs: PropertyMap, inputs: PropertyMap, ignore_changes: Sequence[str]
     ) -> PropertyMap:
+        with self._lock:
+            self._loaded.pop(f"{call.urn}::{id}", None)  # loaded with the old configuration, for a deletion perhaps
         self.load(f"{call.urn}::{id}", inputs)
         return self.outputs(inputs)
 

@@ -39,6 +39,8 @@ class World:
 
     things: dict[str, PropertyMap] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """The provider's `note` at each operation."""
     running: int = 0
     most_running: int = 0
     ids: Any = field(default_factory=itertools.count)
@@ -87,6 +89,7 @@ class FakeProvider(Provider):
     def _enter(self, call: Call, op: str, inputs: PropertyMap) -> None:
         with self.world.lock:
             self.world.calls.append((op, call.urn.rsplit("::", 1)[-1]))
+            self.world.notes.append(str(self.config.get("note", "")))
             self.world.running += 1
             self.world.most_running = max(self.world.most_running, self.world.running)
         try:

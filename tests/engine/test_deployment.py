@@ -129,6 +129,25 @@ def test_delete_first_uses_the_provider_that_made_it(engine):
     assert len(engine.world.things) == 1
 
 
+def test_tainted_resources_are_made_anew(engine):
+    engine('Thing("a", x=1)')
+    engine.resources[-1].taint = True
+    outcome = engine('Thing("a", x=1)')
+    assert ("create-replacement", "a") in outcome.steps and not outcome.named("a").taint
+
+
+def test_an_updated_provider_serves_with_its_new_configuration(engine):
+    program = """
+    class Fake(pulumi.ProviderResource):
+        def __init__(self, name, **props):
+            super().__init__("fake", name, props)
+    Thing("a", x={x}, opts=ResourceOptions(provider=Fake("p", note="{note}")))
+    """
+    engine(program.format(x=1, note="old"))
+    engine(program.format(x=2, note="new"))
+    assert engine.world.notes[-1] == "new"
+
+
 def test_protection_is_inherited_from_the_parent(engine):
     outcome = engine(
         'g = Group("g", opts=ResourceOptions(protect=True, retain_on_delete=True)); Thing("a", opts=ResourceOptions(parent=g))'

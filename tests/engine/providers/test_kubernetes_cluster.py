@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from cluster.api import ClusterStatus
 from engine.provider import Call, Changes, InitError, ProviderError
 from engine.providers.kubernetes import KubernetesProvider
 from engine.values import Secret, reveal
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 Object = dict[str, Any]
 IMAGE = "sophia.local/busybox:1"
 """Present on every node of the one-machine cluster: its pause image."""
@@ -70,7 +71,7 @@ Make = Callable[..., Resource]
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[KubernetesProvider]:
+def provider(real_cluster: ClusterStatus) -> Iterator[KubernetesProvider]:
     made = KubernetesProvider()
     made.configure({})
     yield made
