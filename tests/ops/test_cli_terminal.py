@@ -87,6 +87,7 @@ def test_a_terminal_is_shown_the_plan_and_asked(cli):
 def test_what_is_not_yes_is_no(cli, answer):
     terminal = Terminal(cli, "up")
     terminal.until("[y/N] ")
+    time.sleep(0.5)  # nobody answers in the instant between the question and the reading of the answer
     terminal.type(answer)
     assert terminal.end() == 8 and "Traceback" not in terminal.text and not (cli.folder / "backend").exists()
 
