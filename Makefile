@@ -2,8 +2,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 STACK ?= dev
-# simulated: a real API server whose pods are ready but do not run, for machines without root or cgroups
-NODES ?= real
 PYTHON ?= python3.11
 # One worker for the tests of the cluster that runs, one for those that start their own, one for the rest.
 TEST_WORKERS ?= 3
@@ -34,7 +32,7 @@ policies/.venv/.ready: policies/requirements.txt | $(VENV)/.ready
 	@touch $@
 
 up: setup ## Sets everything up and deploys stack dev on this machine; ends by calling the servers' tools
-	@$(BIN)/sophia local up --stack $(STACK) --nodes $(NODES)
+	@$(BIN)/sophia local up --stack $(STACK)
 
 preview: setup ## The plan of a stack with policy findings (STACK=prod for another); needs no root, cluster or Docker
 	@$(BIN)/sophia preview --stack $(STACK) --engine embedded

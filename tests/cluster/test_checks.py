@@ -20,7 +20,7 @@ V1 = "\n".join(f"cgroup /sys/fs/cgroup/{c} cgroup rw,relatime,{c} 0 0" for c in 
 
 REFUSALS: list[tuple[str, Callable[[], None], str]] = [
     ("system", lambda: checks.refuse_platform("Darwin", False, 0), "runs on Linux only, this is Darwin"),
-    ("root", lambda: checks.refuse_platform("Linux", False, 1000), "NODES=simulated"),
+    ("root", lambda: checks.refuse_platform("Linux", False, 1000), "--nodes simulated"),
     ("path", lambda: checks.refuse_path(Path("/home/a,b")), "contains ,"),
     ("cgroups", lambda: checks.refuse_cgroups(V1.replace("memory", "pids")), r"missing \(memory\)"),
     ("memory", lambda: checks.refuse_resources(500, 99999, False), "500 MiB of memory available, 2048 needed"),
