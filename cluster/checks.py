@@ -48,7 +48,8 @@ def refuse_platform(system: str, simulated: bool, uid: int) -> None:
         raise ClusterError(f"the one-machine cluster runs on Linux only, this is {system}: {_cap(ELSEWHERE)}.")
     if uid != 0 and not simulated:
         raise ClusterError(
-            f"containers need root: run as root (sudo), or `python -m cluster up --nodes simulated` for an API server whose pods do not run, {ELSEWHERE}."
+            "containers need root: run as root (sudo), or `python -m cluster up --nodes simulated` for an API server "
+            f"whose pods do not run, {ELSEWHERE}."
         )
 
 
