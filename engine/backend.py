@@ -7,8 +7,6 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +150,3 @@ class FileBackend:
         self.state_file(project, stack)  # checks the names
         self._prepare(project)
         return StackLock(self.folder / "locks" / "organization" / project / stack)
-
-    @contextmanager
-    def lock(self, project: str, stack: str) -> Iterator[None]:
-        """Holds the stack for one operation. Raises BackendError naming the holder."""
-        with self.stack_lock(project, stack):
-            yield

@@ -52,7 +52,6 @@ class Step:
     pending_delete: bool = False
     """Replacement steps: the old one is deleted at the end (create first) rather than already (delete first).
     For delete-replaced: the deletion happens now and the replacement follows."""
-    skipped: bool = False
     random_seed: bytes = b""
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,7 +140,3 @@ def _count_lines(collected: Collected) -> list[str]:
     elif same:
         rows.append(f"    {same} unchanged")
     return ["Resources:", *rows, "", f"Duration: {summary['durationSeconds']}s"] if rows else [f"Duration: {summary['durationSeconds']}s"]
-
-
-def indented(text: Sequence[str], by: int) -> list[str]:
-    return [" " * by + line for line in text]
